@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ BLOCK_BYTES = 4 << 20
 """Size of the rows that are read together."""
 
 
+@runtime_checkable
 class Rows(Protocol):
     """Samples of equal shape and type, (N, *sample); an array is one."""
 
@@ -66,6 +67,8 @@ class ComputedRows:
         return self.shape[0]
 
     def __getitem__(self, index: Index, /) -> Array:
+        if isinstance(index, slice):
+            index = slice(*index.indices(len(self)))
         return self.compute(*(part[index] for part in self.parts))
 
 
@@ -77,11 +80,59 @@ def computed(compute: Callable[..., Array], *parts: Rows) -> Rows:
     return ComputedRows(parts, compute, (len(parts[0]), *none.shape[1:]), none.dtype)
 
 
+@dataclass(frozen=True, eq=False)
+class ChosenRows:
+    """Some rows of others, in an order.
+
+    Attributes:
+        rows: the others.
+        chosen: which of them.
+    """
+
+    rows: Rows
+    chosen: npt.NDArray[np.intp]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of ``Rows``."""
+        return (len(self.chosen), *self.rows.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """As of ``Rows``."""
+        return self.rows.dtype
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, index: Index, /) -> Array:
+        return self.rows[self.chosen[index]]
+
+
+def chosen(rows: Rows, which: npt.NDArray[np.intp]) -> Rows:
+    """Some rows by their numbers, in this order."""
+    return rows[which] if isinstance(rows, np.ndarray) else ChosenRows(rows, which)
+
+
+def head(rows: Rows, n: int) -> Rows:
+    """The first rows, n at most."""
+    if isinstance(rows, np.ndarray):
+        return rows[:n]
+    return rows if n >= len(rows) else ChosenRows(rows, np.arange(n))
+
+
 def blocks(rows: Rows, most_bytes: int = BLOCK_BYTES) -> Iterator[Array]:
     """All rows in order, a few at a time."""
     size = block_size(rows, most_bytes)
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
+
+
+def together(*rows: Rows) -> Iterator[tuple[Array, ...]]:
+    """All rows of several sets of equal size in order, a few of each at a time."""
+    size = min(map(block_size, rows))
+    for start in range(0, len(rows[0]), size):
+        yield tuple(some[start : start + size] for some in rows)
 
 
 def block_size(rows: Rows, most_bytes: int = BLOCK_BYTES) -> int:
