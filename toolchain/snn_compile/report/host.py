@@ -97,8 +97,8 @@ class HostStage:
             decoded: real values of each readout, from the fixed-point network.
             x: raw samples.
         """
-        wanted = _stacked(expected, self.whole(x))
-        found = _stacked(expected, self.tail(decoded, x))
+        wanted = stacked(expected, self.whole(x))
+        found = stacked(expected, self.tail(decoded, x))
         judged = [
             _with_classes(one, wanted[one.name], found[one.name])
             for one in expected
@@ -143,7 +143,7 @@ def _with_classes(expected: Expected, *values: Array) -> Expected:
     return replace(expected, shape=(most + 1, *expected.shape[1:]), y=y)
 
 
-def _stacked(
+def stacked(
     expected: Sequence[Expected], samples: Iterable[Mapping[str, Array]]
 ) -> dict[str, Array]:
     """The values of outputs for all samples, of those that have the expected size."""
