@@ -18,6 +18,7 @@ from snn_compile.data_checks.significance import (
 )
 from snn_compile.errors import Origin
 from snn_compile.passes import Finding
+from snn_compile.report.host import MAX_CLASSES
 from snn_compile.samples.outputs import PROBABILITY, Expected, OutputKind
 
 MIN_SAMPLES = 16
@@ -137,8 +138,10 @@ def classes_missing(expected: Expected, file: str) -> Finding | None:
     """Classes of the output that no label names, if there are more than chance leaves out."""
     if expected.kind is not OutputKind.CLASSES or expected.y is None:
         return None
+    if expected.n_classes == MAX_CLASSES:
+        return None  # integers of the file: nobody knows how many classes there are
     n, n_classes = len(expected.y), expected.n_classes
-    present = np.unique(expected.y)
+    present = np.unique(expected.y[:])
     missing = np.setdiff1d(np.arange(n_classes), present)
     # The probability that equally common classes leave these out, or others as many.
     chance = n * log(max(len(present), 1) / n_classes) + _log_ways(n_classes, len(missing))

@@ -163,7 +163,7 @@ class Trial:
             return None
         expected = self.expected
         if values.dtype.kind == "i" and expected.y is not None:
-            largest = int(max(values.max(initial=0), expected.y.max(initial=0)))
+            largest = int(max(values.max(initial=0), expected.y[self.rows].max(initial=0)))
             expected = replace(expected, shape=(largest + 1, *expected.shape[1:]))
         answers = metrics.answers(expected, values)
         return Answered(expected, self.rows, answers, values, self.samples.file)

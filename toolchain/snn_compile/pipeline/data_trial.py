@@ -18,7 +18,7 @@ from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.pipeline.inputs import preprocessing, runtime_of_file
 from snn_compile.plugins import Imported, RunsEveryOutput, SourceRuntime
-from snn_compile.report.host import HostStage, stacked
+from snn_compile.report.host import HostStage, gathered
 from snn_compile.report.journal import Journal
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.outputs import Expected
@@ -96,4 +96,5 @@ def _on_host(host: HostStage, expected: Sequence[Expected]) -> Run:
     tail = host.whole.tail
     entries = tuple(replace(entry, mean=(), scale=()) for entry in tail.entries)
     whole = replace(host.whole, tail=replace(tail, entries=entries))
-    return lambda x: stacked(expected, whole(x))
+    everything = slice(None)
+    return lambda x: {k: rows[everything] for k, rows in gathered(expected, whole(x)).items()}

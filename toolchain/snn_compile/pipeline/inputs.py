@@ -40,7 +40,7 @@ from snn_compile.report import figures
 from snn_compile.samples.arrays import (
     Labels,
     Samples,
-    as_array,
+    as_rows,
     check_samples,
     holds_events,
     load_samples,
@@ -298,7 +298,7 @@ def _samples(
         if len(shapes) > 1:
             raise unnamed(shapes)
         reading["raw"] = bool(reading["raw"])
-        return check_samples(as_array(x), y, *shapes.values(), **reading)
+        return check_samples(as_rows(x), y, *shapes.values(), **reading)
     if len(shapes) == 1 and set(x) == {"x"}:
         x = dict.fromkeys(shapes, x["x"])
     return check_named(x, y, shapes, **reading)
@@ -348,7 +348,7 @@ def samples_for(
     (shape,) = shapes.values()
     arrays = read_npz(given, outputs=outputs)
     if holds_events(arrays):
-        recordings = Recordings.of(arrays, str(given))
+        recordings = Recordings.of({key: rows[:] for key, rows in arrays.items()}, str(given))
         step_us = figures.option(compiled.report, "event_step")
         labels = recordings.required_labels() if need_labels else recordings.labels
         trains = recordings.trains(shape[1:], shape[0], step_us)

@@ -80,7 +80,7 @@ class FloatTuning:
             per_layer=compiling.per_layer,
             payloads=coding.payloads,
         )
-        options, x = self.options, self.samples.x
+        options, x = self.options, self.samples.x[:]
         labels = np.asarray(self.samples.y)
         teacher = ann.evaluate(folded, x).reshape(len(x), -1) if options.distill else None
         data = TrainingData(x, labels, teacher)

@@ -169,13 +169,13 @@ def _setting(
     wanted = _target_spikes(base, train, options)
     if wanted is not None:
         samples = samples_for(base, _unlabelled(train))
-        data = TrainingData(encoded(base.encoding, samples.x), wanted)
+        data = TrainingData(encoded(base.encoding, samples.x[:]), wanted)
         return _Setting(path, base, data, data, options)  # spike trains have no hold-out split
     _require_classes(base, path)
     samples = _labelled(samples_for(base, train, need_labels=True))
-    teacher = _teacher(path, compiling, samples.x) if options.distill else None
+    teacher = _teacher(path, compiling, samples.x[:]) if options.distill else None
     options = options if teacher is not None else replace(options, distill=0.0)
-    data = TrainingData(encoded(base.encoding, samples.x), _labels(samples), teacher)
+    data = TrainingData(encoded(base.encoding, samples.x[:]), _labels(samples), teacher)
     rows, held_out = split(len(samples), options.hold_out, options.seed)
     return _Setting(path, base, data[rows], data[held_out], options)
 

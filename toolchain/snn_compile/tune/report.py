@@ -20,8 +20,10 @@ from snn_compile.report.figures import HOST
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity, layer_table
+from snn_compile.report.shards import Answers, Shard, join, shards_of
 from snn_compile.samples.arrays import Samples
 from snn_compile.sim import bounds, engine
+from snn_compile.sim.batches import Advance
 from snn_compile.sim.frames import encoded
 
 UNTUNED = "untuned"
@@ -112,17 +114,25 @@ def evaluate_tuned_stages(tuning: Tuning, samples: Samples | None, journal: Jour
     if samples is None:
         return Outcome()
     base, n = tuning.base, len(samples)
-    frames = encoded(base.encoding, samples.x)
-    ladder = Ladder(samples.expected)
+    ladder, programs = Ladder(samples.expected), {UNTUNED: base.program, "fixed": tuning.program}
+
+    def answers_to(shard: Shard, advance: Advance) -> Answers:
+        found, frames = Answers(), encoded(base.encoding, shard.x)
+        before = encoded(base.encoding, shard.before)[0] if len(shard.before) else None
+        for stage, program in programs.items():
+            run = engine.run(program, frames, first=shard.start, before=before, advance=advance)
+            values = ladder.answers_of(decoded(base.decodings, run))
+            found.stages[stage], found.activity = [some[:] for some in values], run.activity
+        return found
+
     with journal.progress("evaluate", pluralize(n, "sample"), 2 * n) as advance:
-        before = engine.run(base.program, frames, advance=advance)
-        ladder.add(UNTUNED, decoded(base.decodings, before))
-        after = engine.run(tuning.program, frames, advance=advance)
-        ladder.add("fixed", decoded(base.decodings, after))
+        answers = join(samples.expected, (answers_to(s, advance) for s in shards_of(samples.x)))
+    for stage, values in answers.stages.items():
+        ladder.add_answers(stage, values)
     ladder.repeat("mapped", "fixed")
     rungs = _joined(base.report.get("ladder") or [], ladder.rungs)
     simulator = engine.simulator(tuning.program)
-    return Outcome(rungs, Activity(after.activity, n), {}, simulator)
+    return Outcome(rungs, Activity(answers.activity, n), {}, simulator)
 
 
 def _joined(compiled: list[dict[str, Any]], tuned: list[dict[str, Any]]) -> list[dict[str, Any]]:
