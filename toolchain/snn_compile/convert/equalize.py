@@ -214,7 +214,7 @@ class _Moments:
                 moments.peak[key] = np.maximum(moments.peak.get(key, peak), peak)
             return value
 
-        traverse(network, x, add, operators=Reproducible(network, x), threads=False)
+        traverse(network, x, lambda _: add, operators=Reproducible(network, x), threads=False)
         return moments
 
     def variance(self, source: NodeId, factors: dict[NodeId, Float]) -> Float:
