@@ -12,6 +12,7 @@ from snn_compile.options.kinds import choice, number, switch, whole_number
 
 Method = Literal["psg", "na", "normad", "qcfs"]
 Surrogate = Literal["rectangle", "triangle", "sigmoid", "arctangent"]
+PdaLoss = Literal["penalty", "divergence"]
 Device = Literal["auto", "cpu", "cuda"]
 METHODS: tuple[str, ...] = get_args(Method)
 SURROGATES: tuple[str, ...] = get_args(Surrogate)
@@ -104,6 +105,29 @@ class TuneOptions(DeclaredOptions):
         _TRAINING,
         _PSG,
     )
+    width_rate: float = option(
+        0.1,
+        number("R", "more than 0", lambda rate: rate > 0),
+        "Learning rate of the widths, relative to that of the weights.",
+        _TRAINING,
+        _PSG,
+    )
+    pda_loss: PdaLoss = option(
+        "penalty",
+        choice(PdaLoss),
+        "What --pda adds: a penalty of moments and of potentials without gradient, or the symmetric"
+        " divergence of the potentials' distribution from a normal one.",
+        _TRAINING,
+        _PSG,
+    )
+    rescale_hidden: bool = option(
+        False,
+        switch("--rescale-hidden/--plain-hidden"),
+        "Bring the gradients of each layer towards the size of the last one's.",
+        _TRAINING,
+        {"method": ("na",)},
+        shown="--plain-hidden",
+    )
     distill: float = option(
         0.5,
         number("SHARE", "a share from 0 to 1", lambda share: 0 <= share <= 1),
@@ -174,6 +198,9 @@ class TuneKeywords(TypedDict, total=False):
     learn_width: bool
     smallest_width: float
     pda: float
+    width_rate: float
+    pda_loss: PdaLoss
+    rescale_hidden: bool
     distill: float
     spike_tau: float
     from_scratch: bool

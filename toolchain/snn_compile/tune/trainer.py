@@ -25,9 +25,6 @@ from snn_compile.tune.average import RunningAverage
 from snn_compile.tune.method import Batch, Method, Trainee
 from snn_compile.tune.options import TuneOptions
 
-OWN_RATE = 0.1
-"""Learning rate of a method's own parameters, relative to the network's. Widths that moved
-twice as fast as weights went with held-out losses that jumped (fashion_vggbn, T = 4)."""
 AVERAGE = 0.99
 """Decay of the running average, where labels are learned."""
 SHUFFLE, SPLIT = 1, 0
@@ -156,7 +153,7 @@ class Trainer:
             size = typical_size(tensor) if name.endswith(":weight") else 1.0
             groups.append({"params": [tensor], "lr": rate * size})
         own = list(self.method.parameters.values())
-        return [*groups, {"params": own, "lr": rate * OWN_RATE}] if own else groups
+        return [*groups, {"params": own, "lr": rate * self.options.width_rate}] if own else groups
 
     def run(
         self, on_epoch: OnEpoch = lambda epoch: None, advance: Advance = no_progress
