@@ -22,6 +22,7 @@ from snn_compile.cli.console import (
     results,
 )
 from snn_compile.errors import Origin, UsageError
+from snn_compile.files.presence import require_present
 from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def command(
         raise UsageError(
             "--trace needs an output file", code="bad-option", hint="name a file: -o OUT.npz"
         )
+    require_present({"--data": data})
     observer = progress_observer(quiet=quiet, no_progress=no_progress)
     compiled = trust.open_folder(folder, signer)
     host = compiled.host() if host_tail else None
