@@ -191,7 +191,7 @@ def _setting(
         wanted = _target_spikes(base, train, options)
         if wanted is not None:
             samples = samples_for(base, _unlabelled(train))
-            data = TrainingData(encoded(base.encoding, samples.x), wanted)
+            data = TrainingData(encoded(base.encoding, samples.x[:]), wanted)
             of = "the trains that are learned"
             return _Setting(path, base, Split(data, data, of), options)
     _require_classes(base, path)

@@ -20,8 +20,10 @@ from snn_compile.report.evaluation import Outcome, decoded
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity, layer_table
+from snn_compile.report.shards import Answers, Shard, join, shards_of
 from snn_compile.samples.arrays import Samples
 from snn_compile.sim import bounds, engine
+from snn_compile.sim.batches import Advance
 from snn_compile.sim.frames import encoded
 
 TUNED = "tuned"
@@ -93,15 +95,33 @@ def compare(
     if samples is None:
         return None
     n, ladder = len(samples), Ladder(samples.expected)
-    frames = encoded(base.encoding, samples.x)
     activities = []
     with journal.progress("evaluate", pluralize(n, "sample"), 2 * n) as advance:
         for stage, program in ((figures.UNTUNED, base.program), (figures.ANSWER, tuned)):
-            run = engine.run(program, frames, advance=advance)
-            ladder.add(stage, decoded(base.decodings, run))
-            activities.append(Activity(run.activity, n))
+            parts = (
+                _answers(base, program, stage, s, ladder, advance) for s in shards_of(samples.x)
+            )
+            answers = join(samples.expected, parts)
+            ladder.add_answers(stage, answers.stages[stage])
+            activities.append(Activity(answers.activity, n))
     before, after = activities
     return Comparison(ladder, (before, after))
+
+
+def _answers(
+    base: CompiledModel,
+    program: QuantizedGraph,
+    stage: str,
+    shard: Shard,
+    ladder: Ladder,
+    advance: Advance,
+) -> Answers:
+    """What a network answers to a shard."""
+    frames = encoded(base.encoding, shard.x)
+    before = encoded(base.encoding, shard.before)[0] if len(shard.before) else None
+    run = engine.run(program, frames, first=shard.start, before=before, advance=advance)
+    values = ladder.answers_of(decoded(base.decodings, run))
+    return Answers({stage: [some[:] for some in values]}, activity=run.activity)
 
 
 def tuned_report(
