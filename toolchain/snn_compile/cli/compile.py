@@ -16,6 +16,7 @@ from snn_compile.cli.passes import AroundPasses, around_passes
 from snn_compile.cli.resuming import naming_resumption
 from snn_compile.cli.settings import GroupedCommand, settings
 from snn_compile.errors import AccuracyError, CompileError, Origin, UsageError, raise_all
+from snn_compile.files.presence import require_present
 from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def command(
     """
     options = options_for(model, config, {**given, "emit": ""} if no_emit else given)
     refuse_unmeasurable(options)
+    require_present(files_of(options))
     if resume and passes.show_networks:
         raise UsageError(
             "--resume leaves out passes that have run, and their networks are to be shown",
@@ -182,6 +184,11 @@ def check_accuracy(report: Any, limit: float | None, file: str) -> None:
     for error in errors:
         error.origin = Origin(file)
     raise_all(errors)
+
+
+def files_of(options: CompileOptions) -> dict[str, Path | None]:
+    """The files that options name, by the words for them."""
+    return {f"--{name}": getattr(options, name) for name in ("calibrate", "evaluate", "placement")}
 
 
 def refuse_unmeasurable(options: CompileOptions) -> None:

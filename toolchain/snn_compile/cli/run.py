@@ -17,6 +17,7 @@ from snn_compile.cli.console import (
     progress_options,
 )
 from snn_compile.errors import Origin, UsageError
+from snn_compile.files.presence import require_present
 from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def command(
     from snn_compile.cli.run_show import show
     from snn_compile.predictions import tables
 
+    require_present({"--data": data})
     form = None if output is None else tables.of_suffix(output)
     _refuse(output, form, trace=trace, host_tail=host_tail, top=top)
     observer = progress_observer(quiet=quiet, no_progress=no_progress)

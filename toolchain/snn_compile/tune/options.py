@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypedDict, get_args
 
 from snn_compile.errors import CompileError
 from snn_compile.options.declared import DeclaredOptions, option
 from snn_compile.options.kinds import choice, number, switch, whole_number
+from snn_compile.tune.augment import KIND as AUGMENT
 
 Method = Literal["psg", "na", "normad", "qcfs"]
 Surrogate = Literal["rectangle", "triangle", "sigmoid", "arctangent"]
 PdaLoss = Literal["penalty", "divergence"]
+Schedule = Literal["cosine", "linear", "steps", "constant"]
 Device = Literal["auto", "cpu", "cuda"]
 METHODS: tuple[str, ...] = get_args(Method)
 SURROGATES: tuple[str, ...] = get_args(Surrogate)
@@ -51,6 +53,26 @@ class TuneOptions(DeclaredOptions):
         "Change of a parameter per step, relative to the typical size of its kind.",
         _TRAINING,
         shown="0.002, from scratch 0.01",
+    )
+    schedule: Schedule = option(
+        "cosine",
+        choice(Schedule),
+        "Decay of the learning rate over the epochs: to 0 along a cosine or a line, to a tenth"
+        " after each third (steps), or none (constant).",
+        _TRAINING,
+    )
+    warm_up: float = option(
+        0.0,
+        number("SHARE", "0 or more and less than 1", lambda share: 0 <= share < 1),
+        "Share of the training in which the learning rate rises to its value.",
+        _TRAINING,
+    )
+    augment: tuple[str, ...] = option(
+        (),
+        AUGMENT,
+        "Random changes of the training samples, anew in each epoch: shifts by up to some"
+        " positions, flips of the last axis, Gaussian noise.",
+        _TRAINING,
     )
     average: float | None = option(
         None,
@@ -154,6 +176,13 @@ class TuneOptions(DeclaredOptions):
         "Threads of torch on the CPU; 0: all. Results are reproducible only for the same number.",
         _TRAINING,
     )
+    seeds: int = option(
+        1,
+        whole_number(1),
+        "Trainings, with this many seeds in a row; the best on the held-out samples is kept, and"
+        " the report has all.",
+        _TRAINING,
+    )
     seed: int = option(
         0, whole_number(0), "Seed of the split, the order and the random weights.", ""
     )
@@ -190,6 +219,9 @@ class TuneKeywords(TypedDict, total=False):
     epochs: int
     batch_size: int
     learning_rate: float | None
+    schedule: Schedule
+    warm_up: float
+    augment: Sequence[str]
     average: float | None
     hold_out: float
     patience: int
@@ -206,4 +238,5 @@ class TuneKeywords(TypedDict, total=False):
     from_scratch: bool
     device: Device
     threads: int
+    seeds: int
     seed: int
