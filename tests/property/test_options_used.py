@@ -56,6 +56,7 @@ VALUES = {
     "layers": st.sampled_from([(), (LayerOptions("*", weight_bits=5),)]),
 }
 ELSEWHERE = {"calibrate", "evaluate", "input_shape", "placement", "max_accuracy_drop"}
+ELSEWHERE |= {"preprocess", "samples", "labels"}
 """Options about files and about what is measured."""
 
 

@@ -151,8 +151,9 @@ def files_of(path: Path) -> File:
 def preprocessing(options: CompileOptions) -> tuple[FoldPreprocessing, ...]:
     """The passes that fold the preprocessing of each input that has one."""
     means, scales = (dict(by_input(v)) for v in (options.mean_values, options.scale_values))
+    pixels = options.preprocess is not None
     return tuple(
-        FoldPreprocessing(means.get(name, ()), scales.get(name, ()), name)
+        FoldPreprocessing(means.get(name, ()), scales.get(name, ()), name, pixels)
         for name in dict.fromkeys((*means, *scales))
         if means.get(name) or scales.get(name)
     )
