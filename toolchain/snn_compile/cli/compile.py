@@ -155,7 +155,7 @@ def check_accuracy(report: Any, limit: float | None, file: str) -> None:
     Raises:
         AccuracyError: the loss is larger.
     """
-    from snn_compile.report import figures, metrics
+    from snn_compile.report import advice, figures, metrics
 
     if limit is None or not report.get("ladder"):
         return
@@ -163,22 +163,24 @@ def check_accuracy(report: Any, limit: float | None, file: str) -> None:
     if host := figures.rung(report, figures.HOST):
         rungs = host["before"], host
     origin = figures.origin_of(report)
+    hint = "more bits, more steps, other thresholds; the report names the costliest layer"
+    if doubts := advice.doubts(report):
+        hint = f"first heed the warnings: {', '.join(doubts)}"
     errors: list[CompileError] = []
     for before, after in zip(*map(metrics.of_rung, rungs), strict=True):
         of_output = f" of '{before['name']}'" if before["name"] else ""
         lost, one, other = metrics.points_lost(before, after), *map(metrics.score, (before, after))
         if lost is None:
             message = f"the loss{of_output} cannot be measured: its values do not vary"
-            hint = "give more samples with --evaluate"
-            errors.append(AccuracyError(message, code="unmeasurable", hint=hint))
+            more = "give more samples with --evaluate"
+            errors.append(AccuracyError(message, code="unmeasurable", hint=more))
         elif lost > limit:
             what = figures.WORDS[metrics.measure(before)].format(origin)
             errors.append(
                 AccuracyError(
                     f"{what}{of_output} fell from {one:.2f} to {other:.2f}, by {lost:.2f} points;"
                     f" the limit is {limit:g}",
-                    hint="more bits, more steps, other thresholds; the report names the costliest"
-                    " layer",
+                    hint=hint,
                 )
             )
     for error in errors:
