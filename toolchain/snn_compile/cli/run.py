@@ -202,10 +202,12 @@ def load(compiled: CompiledModel, path: Path) -> Samples:
     """The samples, read like the data of the compilation."""
     from snn_compile.ir.spiking import InputCoding
     from snn_compile.pipeline.inputs import samples_for
+    from snn_compile.samples.rows import blocks
 
     samples, most = samples_for(compiled, path), compiled.encoding.high
     if compiled.program.input_coding is InputCoding.EVENTS:
-        if crowded := int((samples.x > most * compiled.encoding.unit[0]).sum()):
+        limit = most * compiled.encoding.unit[0]
+        if crowded := sum(int((block > limit).sum()) for block in blocks(samples.x)):
             messages().print(
                 f"{crowded:,} event counts exceed {most}, the largest input of the network, and are"
                 " clipped to it"

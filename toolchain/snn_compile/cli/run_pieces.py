@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from snn_compile.predictions.tables import PredictionFile
     from snn_compile.predictions.tally import Tally
     from snn_compile.report.observer import Observer
-    from snn_compile.samples.arrays import Array, Samples
+    from snn_compile.samples.arrays import Samples
+    from snn_compile.samples.rows import Array
     from snn_compile.sim.reference import Run
 
 

@@ -8,7 +8,6 @@ from math import prod
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from snn_compile.convert.expand import Affine, expand, maps_shape
 from snn_compile.convert.isolate_operands import operand_sources
@@ -31,7 +30,8 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics import products
 from snn_compile.numerics.functions import power
 from snn_compile.passes import Finding, PassResult
-from snn_compile.sim.ann import apply, evaluate
+from snn_compile.samples.rows import Rows
+from snn_compile.sim.ann import apply, traverse
 from snn_compile.sim.kernels import Array
 from snn_compile.sim.reproducible import Reproducible
 
@@ -70,7 +70,7 @@ class Equalize:
 
     name: ClassVar[str] = "equalize"
     method: str
-    x: npt.NDArray[np.generic] | None = None
+    x: Rows | None = None
     beta: float = 1.0
     limits: tuple[float, float] = (0.25, 4.0)
     ranges: Mapping[NodeId, Float] | None = None
@@ -198,7 +198,7 @@ class _Moments:
     owner: dict[NodeId, NodeId]
 
     @staticmethod
-    def measure(network: ANNGraph, x: npt.NDArray[np.generic] | None) -> _Moments:
+    def measure(network: ANNGraph, x: Rows | None) -> _Moments:
         if x is None or not len(x):
             raise ValueError("the data mode needs calibration samples")
         rectifiers = [node for node in network.graph if isinstance(node, ann.Activation)]
@@ -214,7 +214,7 @@ class _Moments:
                 moments.peak[key] = np.maximum(moments.peak.get(key, peak), peak)
             return value
 
-        evaluate(network, x, hook=add, operators=Reproducible(network, x), threads=False)
+        traverse(network, x, add, operators=Reproducible(network, x), threads=False)
         return moments
 
     def variance(self, source: NodeId, factors: dict[NodeId, Float]) -> Float:

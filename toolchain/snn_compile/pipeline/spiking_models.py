@@ -36,6 +36,7 @@ from snn_compile.report.layers import Activity
 from snn_compile.report.shards import Answers, Shard, join, shards_of
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.outputs import Expected, OutputShapes, stated_kinds
+from snn_compile.samples.rows import Array, blocks
 from snn_compile.samples.spike_trains import load_trains
 from snn_compile.sim import engine, spiking
 from snn_compile.sim.batches import Advance, no_progress
@@ -200,8 +201,11 @@ def _encoding(
             )
         ]
     else:
-        low, high = float(samples.x.min()), float(samples.x.max())
-        integral = samples.x.dtype.kind in "iu" or bool((samples.x == np.rint(samples.x)).all())
+        low = min(float(block.min()) for block in blocks(samples.x))
+        high = max(float(block.max()) for block in blocks(samples.x))
+        integral = samples.x.dtype.kind in "iu" or all(
+            (block == np.rint(block)).all() for block in blocks(samples.x)
+        )
         whole = integral and max(-low, high) <= MAX_INTEGER
     if whole:
         return InputEncoding(np.ones(1), int(min(low, 0)), int(max(high, 1)), shape, maps), findings
@@ -258,7 +262,10 @@ class _Climb:
             "spiking": [floats[output] for output in self.decodings],
             "fixed": decoded(self.decodings, run),
         }
-        answers = {stage: ladder.answers_of(of_stage) for stage, of_stage in values.items()}
+        answers: dict[str, Sequence[Array]] = {
+            stage: [some[:] for some in ladder.answers_of(of_stage)]
+            for stage, of_stage in values.items()
+        }
         return Answers(answers, "the trained network, in floating point", run.activity)
 
     def on(self, workers: Workers, shards: Iterator[Shard], advance: Advance) -> Iterator[Answers]:
@@ -291,9 +298,10 @@ def _evaluate(
     n, shards = len(samples), shards_of(samples.x)
     with journal.progress("evaluate", pluralize(n, "sample"), 2 * n) as advance:
         if workers is None:
-            answers = join([climb.answers_to(shard, advance) for shard in shards])
+            parts: Iterator[Answers] = (climb.answers_to(shard, advance) for shard in shards)
         else:
-            answers = join(list(climb.on(workers, shards, advance)))
+            parts = climb.on(workers, shards, advance)
+        answers = join(climb.expected, parts)
     ladder.add_answers("spiking", answers.stages["spiking"], answers.note)
     ladder.add_answers("fixed", answers.stages["fixed"])
     ladder.repeat("mapped", "fixed")

@@ -29,6 +29,7 @@ from snn_compile.quantize.refit import Moments, refit
 from snn_compile.quantize.rounding import compensate
 from snn_compile.quantize.sites import Sites, float_drives, rectifiers_and_outputs
 from snn_compile.quantize.sweep import Sweep
+from snn_compile.samples.rows import Rows
 from snn_compile.sim import bounds
 from snn_compile.sim.kernels import Array
 
@@ -69,8 +70,8 @@ class FitLayers:
 
     name: ClassVar[str] = "fit-layers"
     folded: ANNGraph
-    x: npt.NDArray[np.number]
-    frames: npt.NDArray[np.integer]
+    x: Rows
+    frames: Rows
     biases: bool = True
     refits: bool = True
 

@@ -10,7 +10,7 @@ import enum
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Required, TypedDict
+from typing import Any, NotRequired, Required, TypedDict
 
 from snn_compile.files import typed
 from snn_compile.printable import printable, printable_lines
@@ -202,18 +202,23 @@ class Verification(TypedDict, total=False):
 
 
 class Point(TypedDict):
-    """An epoch of the learning curve; 0 is the network before training."""
+    """An epoch of the learning curve; 0 is the network before training.
+
+    ``merit``: what selects the epoch to keep, the larger the better.
+    """
 
     epoch: int
     train_loss: float | None
     held_out_loss: float
     held_out_top1: float
+    merit: NotRequired[float]
 
 
 class Tune(TypedDict, total=False):
     """Tuning of the network.
 
     ``before`` and ``after``: top-1 accuracy in fixed point on the evaluation set, in percent.
+    ``kept``: the network of the folder: ``tuned``, or ``untuned`` if that is the better one there.
     ``measure``: the meaning of ``held_out_top1`` if it is not an accuracy: spike trains have no
     hold-out split, and the curve is of the training data. ``judged_by``: the source of the figures.
     ``widths``: of the surrogate gradient, in thresholds.
@@ -230,6 +235,7 @@ class Tune(TypedDict, total=False):
     measure: str
     before: Required[float | None]
     after: Required[float | None]
+    kept: str
     widths: dict[str, float]
 
 

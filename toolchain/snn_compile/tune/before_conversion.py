@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from snn_compile.sim import ann
 from snn_compile.tune.float_network import FloatNetwork
 from snn_compile.tune.options import TuneOptions
 from snn_compile.tune.qcfs import QuantizedActivations
-from snn_compile.tune.report import worse
+from snn_compile.tune.report import joined_around_training, kept, worse
 from snn_compile.tune.session import device_of, evaluate_scores, facts, train_network
 from snn_compile.tune.trainer import HeldOutAccuracy, TrainingData, split
 
@@ -80,7 +79,7 @@ class FloatTuning:
             per_layer=compiling.per_layer,
             payloads=coding.payloads,
         )
-        options, x = self.options, self.samples.x
+        options, x = self.options, self.samples.x[:]
         labels = np.asarray(self.samples.y)
         teacher = ann.evaluate(folded, x).reshape(len(x), -1) if options.distill else None
         data = TrainingData(x, labels, teacher)
@@ -127,13 +126,12 @@ def tune_float(
     Raises:
         CompileError: as ``compile_model``; the checkpoint belongs to another training.
     """
-    before: Mapping[str, Any] = {}
+    untuned = None
     if evaluate is not None or compiling.evaluate is not None:
         with tuning.journal.timed("compile-untuned"):
             untuned = compile_model(
                 path, options=compiling, evaluate=evaluate, observer=SilentObserver()
             )
-        before = figures.rung(untuned.report, figures.ANSWER)
     compiled = compile_model(
         path,
         options=compiling,
@@ -141,21 +139,27 @@ def tune_float(
         observer=tuning.journal.observer,
         retrain=tuning,
     )
-    after = figures.rung(compiled.report, figures.ANSWER)
-    tuning.journal.add_findings(worse(before.get("top1"), after.get("top1")))
+    reports = [one.report if one else {} for one in (untuned, compiled)]
+    before, after = (figures.rung(one, figures.ANSWER).get("top1") for one in reports)
+    tuning.journal.add_findings(worse(before, after, tuning.options.method))
+    ladder = joined_around_training(*(one.get("ladder") or [] for one in reports))
+    provenance = {**compiled.provenance, TUNED: "before conversion"}
+    better = replace(compiled, report={**compiled.report, "ladder": ladder}, provenance=provenance)
+    if untuned is not None and kept((before, after)) == figures.UNTUNED:
+        better = untuned
     report = {
-        **compiled.report,
+        **better.report,
         "tune": {
             **tuning.facts,
             "judged_by": "the float network with quantized activations",
-            "before": before.get("top1"),
-            "after": after.get("top1"),
+            "before": before,
+            "after": after,
+            "kept": kept((before, after)),
         },
-        "timing": [*compiled.report["timing"], *tuning.journal.timing],
-        "warnings": [*compiled.report["warnings"], *tuning.journal.warnings],
+        "timing": [*better.report["timing"], *tuning.journal.timing],
+        "warnings": [*better.report["warnings"], *tuning.journal.warnings],
     }
-    provenance = {**compiled.provenance, TUNED: "before conversion"}
-    return replace(compiled, report=report, provenance=provenance)
+    return replace(better, report=report)
 
 
 def require_model(path: Path) -> None:

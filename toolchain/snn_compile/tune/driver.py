@@ -49,7 +49,7 @@ from snn_compile.tune.normad import NormalizedDescent
 from snn_compile.tune.options import TuneKeywords, TuneOptions
 from snn_compile.tune.psg import ParametricSurrogate
 from snn_compile.tune.qcfs import QuantizedActivations
-from snn_compile.tune.report import Tuning, evaluate_tuned_stages, tuned_report
+from snn_compile.tune.report import Tuning, compare, evaluate_tuned_stages, tuned_report
 from snn_compile.tune.scratch import reinitialize
 from snn_compile.tune.session import (
     device_of,
@@ -117,8 +117,8 @@ def tune_model(
         if options.method == QuantizedActivations.name:
             require_model(path)
             samples = _float_samples(path, train, compiling)
-            tuning = FloatTuning(path, samples, options, kept, journal)
-            return tune_float(path, tuning, compiling, evaluate)
+            training = FloatTuning(path, samples, options, kept, journal)
+            return tune_float(path, training, compiling, evaluate)
         if not path.is_dir() and not spiking_frontend(path):
             _float_samples(path, train, compiling)  # report bad data before compiling
         base = _compiled(path, compiling, evaluate, journal)
@@ -129,7 +129,8 @@ def tune_model(
         given = evaluate or compiling.evaluate
         test_set = None if given is None else samples_for(base, given)
         program, known = _trained(setting, kept, journal)
-    return finish(_prepared(setting, program, known, test_set, journal), journal)
+    tuning = Tuning(base, program, known, compare(base, program, test_set, journal))
+    return finish(_prepared(setting, tuning, journal), journal)
 
 
 def _as_path(given: Given | str) -> Given:
@@ -169,13 +170,13 @@ def _setting(
     wanted = _target_spikes(base, train, options)
     if wanted is not None:
         samples = samples_for(base, _unlabelled(train))
-        data = TrainingData(encoded(base.encoding, samples.x), wanted)
+        data = TrainingData(encoded(base.encoding, samples.x[:]), wanted)
         return _Setting(path, base, data, data, options)  # spike trains have no hold-out split
     _require_classes(base, path)
     samples = _labelled(samples_for(base, train, need_labels=True))
-    teacher = _teacher(path, compiling, samples.x) if options.distill else None
+    teacher = _teacher(path, compiling, samples.x[:]) if options.distill else None
     options = options if teacher is not None else replace(options, distill=0.0)
-    data = TrainingData(encoded(base.encoding, samples.x), _labels(samples), teacher)
+    data = TrainingData(encoded(base.encoding, samples.x[:]), _labels(samples), teacher)
     rows, held_out = split(len(samples), options.hold_out, options.seed)
     return _Setting(path, base, data[rows], data[held_out], options)
 
@@ -314,14 +315,8 @@ def _trained(
     return network.tuned(), {**known, **measure, "judged_by": "the bit-accurate simulator"}
 
 
-def _prepared(
-    setting: _Setting,
-    program: QuantizedGraph,
-    known: dict[str, Any],
-    test_set: Samples | None,
-    journal: Journal,
-) -> PreparedNetwork:
-    """The tuned program with the unchanged parts of the compiled one."""
+def _prepared(setting: _Setting, tuning: Tuning, journal: Journal) -> PreparedNetwork:
+    """The program that is kept, with the unchanged parts of the compiled one."""
     base = setting.base
     target = load_target(
         figures.option(base.report, "target") or base.report["target"],
@@ -329,20 +324,18 @@ def _prepared(
     )
     stock = figures.option(base.report, "neurons") == "stock"
     approximate = bool(figures.option(base.report, "allow_approximate"))
-    fitted = fit_program(program, target, stock=stock, approximate=approximate)
-    program = fitted.graph
+    fitted = fit_program(tuning.program, target, stock=stock, approximate=approximate)
     journal.add_findings(fitted.findings)
-    tuning = Tuning(base, program, known)
     return PreparedNetwork(
-        program,
+        fitted.graph,
         base.encoding,
         base.decodings,
         base.stimulus,
         target,
         _backends(base),
-        _provenance(setting.path, base),
-        partial(evaluate_tuned_stages, tuning, test_set),
-        partial(tuned_report, tuning, journal),
+        base.provenance if tuning.is_worse else _provenance(setting.path, base),
+        lambda journal: evaluate_tuned_stages(tuning),
+        partial(tuned_report, tuning, fitted.graph, journal),
         tail=base.tail,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -67,15 +68,28 @@ def train_network(
     """Train, and report every epoch to the journal's observer; arguments as of ``Trainer``."""
     trainer = Trainer(network, method, data, judge, options, checkpoint)
 
+    best = -inf
+
     def on_epoch(epoch: Epoch) -> None:
-        loss = "" if epoch.train_loss is None else f"loss {epoch.train_loss:.4f} · "
-        on = "held out" if data.labels.ndim == 1 else "correlation"
-        text = f"{loss}{on} {epoch.held_out_top1:.2f} %, loss {epoch.held_out_loss:.4f}"
-        journal.observer.stage(f"epoch {epoch.epoch}", text)
+        nonlocal best
+        is_best, best = epoch.merit > best, max(best, epoch.merit)
+        text = described(epoch, of_classes=data.labels.ndim == 1)
+        journal.observer.stage(f"epoch {epoch.epoch}", f"{text}{' · best' if is_best else ''}")
 
     total = len(data) * options.epochs
     with journal.progress("tune", pluralize(len(data), "sample"), total) as advance:
         return trainer.run(on_epoch, advance)
+
+
+def described(epoch: Epoch, *, of_classes: bool) -> str:
+    """The figures of an epoch in a line, with the one that selects the epoch to keep."""
+    train = "" if epoch.train_loss is None else f"loss {epoch.train_loss:.4f} · "
+    if not of_classes:
+        found = f"correlation {epoch.held_out_top1:.2f} %, loss {epoch.held_out_loss:.4f}"
+        return train + found
+    # The same loss as the training's, which is not the cross entropy where it is distilled.
+    found = f"held out {epoch.held_out_top1:.2f} %, cross entropy {epoch.held_out_loss:.4f}"
+    return f"{train}{found}, calibrated loss {-epoch.merit:.4f}"
 
 
 def evaluate_scores(

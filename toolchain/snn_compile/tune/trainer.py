@@ -63,7 +63,8 @@ class HeldOutAccuracy:
     Attributes:
         top1: accuracy in percent.
         loss: mean cross entropy.
-        merit: selection criterion of epochs, larger is better.
+        merit: what selects the epoch to keep, larger is better: minus the calibrated loss
+            (``session.evaluate_scores``) or, of spike trains, their correlation in percent.
     """
 
     top1: float
@@ -79,6 +80,7 @@ class Epoch:
     train_loss: float | None
     held_out_loss: float
     held_out_top1: float
+    merit: float
 
 
 @dataclass
@@ -242,9 +244,10 @@ class Trainer:
         self.network.restore(self.average.state)
         self.network.confine()
         judged = self.judge()
-        progress.curve.append(Epoch(len(progress.curve), loss, judged.loss, judged.top1))
+        epoch = Epoch(len(progress.curve), loss, judged.loss, judged.top1, judged.merit)
+        progress.curve.append(epoch)
         if judged.merit > progress.merit:
-            progress.best, progress.merit = len(progress.curve) - 1, judged.merit
+            progress.best, progress.merit = epoch.epoch, judged.merit
             progress.best_state = self.network.state()
         self.network.restore(last)
 
