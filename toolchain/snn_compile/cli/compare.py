@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from snn_compile.cli import trust
+from snn_compile.cli import ci, trust
 from snn_compile.cli.console import (
     as_json,
     common,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from snn_compile.compare.schema import Comparison
+    from snn_compile.report.outcome import Outcome
 
 
 @click.command("compare", short_help="Compiled networks side by side.")
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="HTML", help="A page to write."
 )
+@ci.outputs("summary", subject="folders")
 @as_json
 @progress_options
 @common
@@ -46,6 +48,7 @@ def command(
     as_json: bool,
     quiet: bool,
     no_progress: bool,
+    outcome: Outcome,
 ) -> None:
     """Compare two or more compiled folders.
 
@@ -55,6 +58,7 @@ def command(
     corrected for all pairs).
     """
     from snn_compile.compare.comparison import compare, named
+    from snn_compile.compare.tables import conclusions, tables
     from snn_compile.files.writing import replace_text, require_file
 
     if output is not None:
@@ -68,6 +72,8 @@ def command(
         require_file(output)
     observer = progress_observer(quiet=quiet, no_progress=no_progress)
     comparison = compare(named(folders, trust.open_folder), data, observer)
+    outcome.tables += tables(comparison)
+    outcome.notes += [*comparison["notes"], *conclusions(comparison)]
     if output is not None:
         from snn_compile.compare.page import render
 

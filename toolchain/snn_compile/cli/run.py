@@ -87,8 +87,11 @@ def command(
     """
     from snn_compile.cli.run_pieces import Outcome, Sinks, facts, require_room, simulate
     from snn_compile.cli.run_show import show
+    from snn_compile.files.writing import require_file
     from snn_compile.predictions import tables
 
+    if output is not None:
+        require_file(output)
     form = None if output is None else tables.of_suffix(output)
     _refuse(output, form, trace=trace, host_tail=host_tail, top=top)
     observer = progress_observer(quiet=quiet, no_progress=no_progress)

@@ -10,7 +10,7 @@ import click
 
 from snn_compile.cli import trust
 from snn_compile.cli.compile import (
-    check_accuracy,
+    check_limits,
     refuse_unmeasurable,
 )
 from snn_compile.cli.console import as_json, common, progress_observer, progress_options, results
@@ -124,7 +124,7 @@ def command(
             kept.unlink(missing_ok=True)
     _show(tuned.report, folder, as_json, headed=observer.headed)
     trust.show_key(signing_key, as_json=as_json)
-    check_accuracy(tuned.report, compiling.max_accuracy_drop, str(source))
+    check_limits(tuned.report, compiling, str(source))
 
 
 def _compiling(source: Path, given: Mapping[str, Any], config: Path | None) -> CompileOptions:

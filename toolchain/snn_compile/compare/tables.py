@@ -4,42 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from snn_compile.compare.schema import ComparedOutput, Comparison, Figure, Pair
 from snn_compile.pluralize import pluralize
 from snn_compile.report import figures, output_figures
+from snn_compile.report.tables import Row, Table
 
 FEW = 10
 """Samples with different answers that are shown."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of cells; ``best`` are the indices of the best ones, where they differ."""
-
-    cells: tuple[str, ...]
-    best: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table.
-
-    Attributes:
-        title: of the table.
-        columns: names of the columns.
-        rows: of the table.
-        note: a sentence below it.
-        numeric: whether all columns but the first are numbers.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-    note: str = ""
-    numeric: bool = True
 
 
 def tables(comparison: Comparison, few: int = FEW) -> list[Table]:
