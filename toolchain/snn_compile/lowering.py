@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from snn_compile.codings import Coding, Correction
@@ -43,8 +41,9 @@ from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.states import MIN_STATE_BITS, STATE_BITS, States
 from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
 from snn_compile.samples.arrays import Samples
+from snn_compile.samples.rows import Array, Rows, computed
 from snn_compile.sim import engine
-from snn_compile.sim.frames import encoded
+from snn_compile.sim.frames import encoded_rows
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
 
@@ -74,9 +73,14 @@ class Lowering:
     decodings: Mapping[NodeId, OutputDecoding]
     curves: Mapping[NodeId, Curve] = field(default_factory=dict)
 
-    def outputs(self, x: npt.NDArray[Any]) -> list[Float]:
-        """Every output in fixed point for (N, *sample shape) samples, as real values."""
-        run = engine.run(self.program, self.encoding(x))
+    def outputs(self, x: Array, *, first: int = 0, before: Array | None = None) -> list[Float]:
+        """Every output in fixed point for (N, *sample shape) samples, as real values.
+
+        ``first`` is the index of the first sample among all, and ``before`` the one before it,
+        (1, *sample shape), if there is any.
+        """
+        shown = None if before is None or not len(before) else self.encoding(before)[0]
+        run = engine.run(self.program, self.encoding(x), first=first, before=shown)
         return [decoding(run.outputs[name]) for name, decoding in self.decodings.items()]
 
     @property
@@ -148,7 +152,7 @@ def conversion(
     to_spiking = replace(_to_spiking(encoding, scales, options, coding), curves=curves)
     passes = Pipeline.of(to_spiking).then(AlignPaths()).then(quantize_by(options))
     if samples is not None:
-        frames = encoded(encoding, samples.x)
+        frames = encoded_rows(encoding, samples.x)
         for adjust in _adjustments(folded, samples.x, frames, scales, options, coding):
             passes = passes.then(adjust)
     passes = passes.then(Prove()).then(Schedule(coding.window))
@@ -208,7 +212,7 @@ def _scales(
             hint="use it with --coding rate and --calibrate",
         )
     spiking = _to_spiking(encoding, scales, options, coding)(folded).graph
-    frames = encoding(samples.x)
+    frames = computed(encoding, samples.x)
     like = {node.id: node.like for node in rectifiers if node.like is not None}
     caps = {node.id: node.cap for node in rectifiers if node.cap is not None}
     return spike_norm(
@@ -277,8 +281,8 @@ def _to_spiking(
 
 def _adjustments(
     folded: ANNGraph,
-    x: npt.NDArray[Any],
-    frames: npt.NDArray[np.integer],
+    x: Rows,
+    frames: Rows,
     scales: Mapping[NodeId, Float],
     options: CompileOptions,
     coding: Coding,

@@ -25,6 +25,9 @@ class Keywords(TypedDict, total=False):
     A test holds them to the declarations; samples are arguments of their own.
     """
 
+    labels: Sequence[str] | Path | str
+    preprocess: str | Path | Mapping[str, Any] | None
+    samples: int | None
     input_shape: Mapping[str, Sequence[int | str]] | Sequence[str] | str
     outputs: Sequence[str]
     cut_at: Sequence[str]

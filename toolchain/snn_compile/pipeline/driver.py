@@ -34,6 +34,7 @@ from snn_compile.passes import (
     Instruments,
     Pass,
 )
+from snn_compile.pipeline.data_trial import tried_on_model
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task, finish, pass_observer
 from snn_compile.pipeline.folding import fold, folding_of
 from snn_compile.pipeline.inputs import (
@@ -277,6 +278,9 @@ def _prepare(
         own = expected_of(network, of_file, options)
         samples = replace(samples, evaluate=replace(samples.evaluate, expected=own))
     journal.add_findings(data_findings(samples.calibrate, samples.evaluate, network.inputs))
+    journal.add_findings(
+        tried_on_model(task.path, options, imported, host, samples.evaluate, of_file, journal)
+    )
     assemble.report_header(journal.observer, imported.ann, target, coding, options)
     observe = pass_observer(journal, network, samples.calibrate)
     folded = fold(network, coding, observe, measured=task.is_measured, target=target).graph

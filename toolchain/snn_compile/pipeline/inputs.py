@@ -40,7 +40,7 @@ from snn_compile.report import figures
 from snn_compile.samples.arrays import (
     Labels,
     Samples,
-    as_array,
+    as_rows,
     check_samples,
     holds_events,
     load_samples,
@@ -126,9 +126,14 @@ def input_map(path: Path, options: CompileOptions) -> tuple[str, Shape] | None:
 
 def source_runtime(path: Path, options: CompileOptions, network: ANNGraph) -> SourceRuntime | None:
     """The runtime of the user's file; None if preprocessing is applied outside the file."""
-    frontend = frontend_for(path)
     if options.mean_values or options.scale_values:
         return None
+    return runtime_of_file(path, options, network)
+
+
+def runtime_of_file(path: Path, options: CompileOptions, network: ANNGraph) -> SourceRuntime | None:
+    """The runtime of the user's file, for samples as the file takes them."""
+    frontend = frontend_for(path)
     if isinstance(frontend, ConfigurableFrontend):
         return frontend.source_runtime_with(path, options, [node.id for node in network.inputs])
     if len(network.inputs) == 1 and isinstance(frontend, HasSourceRuntime):
@@ -146,8 +151,9 @@ def files_of(path: Path) -> File:
 def preprocessing(options: CompileOptions) -> tuple[FoldPreprocessing, ...]:
     """The passes that fold the preprocessing of each input that has one."""
     means, scales = (dict(by_input(v)) for v in (options.mean_values, options.scale_values))
+    pixels = options.preprocess is not None
     return tuple(
-        FoldPreprocessing(means.get(name, ()), scales.get(name, ()), name)
+        FoldPreprocessing(means.get(name, ()), scales.get(name, ()), name, pixels)
         for name in dict.fromkeys((*means, *scales))
         if means.get(name) or scales.get(name)
     )
@@ -293,7 +299,7 @@ def _samples(
         if len(shapes) > 1:
             raise unnamed(shapes)
         reading["raw"] = bool(reading["raw"])
-        return check_samples(as_array(x), y, *shapes.values(), **reading)
+        return check_samples(as_rows(x), y, *shapes.values(), **reading)
     if len(shapes) == 1 and set(x) == {"x"}:
         x = dict.fromkeys(shapes, x["x"])
     return check_named(x, y, shapes, **reading)
@@ -343,7 +349,7 @@ def samples_for(
     (shape,) = shapes.values()
     arrays = read_npz(given, outputs=outputs)
     if holds_events(arrays):
-        recordings = Recordings.of(arrays, str(given))
+        recordings = Recordings.of({key: rows[:] for key, rows in arrays.items()}, str(given))
         step_us = figures.option(compiled.report, "event_step")
         labels = recordings.required_labels() if need_labels else recordings.labels
         trains = recordings.trains(shape[1:], shape[0], step_us)

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from snn_compile.codings import Coding, coding_of
 from snn_compile.convert import calibrate as calibration
@@ -38,10 +37,10 @@ from snn_compile.report.evaluation import Outcome
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import SilentObserver
 from snn_compile.samples.arrays import Samples
+from snn_compile.samples.rows import Array, Rows
 from snn_compile.targets.target import Target
 
 MAX_WEIGHT_BITS = 8
-Array = npt.NDArray[Any]
 Scales = Mapping[NodeId, Float]
 _PARTS = tuple[
     Encoding,
@@ -177,7 +176,7 @@ def choose_equalization(
         return options
     silent_journal = Journal(SilentObserver())
 
-    def compiled(mode: str, x: Array) -> Callable[[Array], list[Float]]:
+    def compiled(mode: str, x: Rows) -> Callable[[Array], list[Float]]:
         trial, few = options.with_value("equalize", mode, "tried"), Samples(x)
         adjusted = equalized(folded, few, trial, coding)
         statistics = calibrated(adjusted, few, silent_journal)
@@ -217,5 +216,8 @@ def equalized(
             levels=coding.levels,
             payloads=coding.payloads,
         )
-    adjust = Equalize(mode, None if samples is None else samples.x, ranges=ranges)
+    varies = options.input == "poisson" and options.reset == "subtract"
+    n_steps = coding.window.n_steps if varies else None
+    x = None if samples is None else samples.x
+    adjust = Equalize(mode, x, ranges=ranges, n_steps=n_steps if mode == "data" else None)
     return Pipeline.of(adjust)(folded, observe).graph

@@ -58,6 +58,8 @@ from snn_compile.quantize.states import States
 from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
 from snn_compile.report.attribution import Loss
 from snn_compile.report.shards import Answers
+from snn_compile.samples.rows import ChosenRows, ComputedRows
+from snn_compile.samples.stored import StoredRows
 from snn_compile.targets.target import Confidence, Constant, Figure, Target, Times
 
 PASSES = (
@@ -131,6 +133,8 @@ class ValueCodec(serialize.Codec):
             return {"$type": _EXPRESSION, "text": spell(value)}
         if isinstance(value, list):
             value = tuple(value)
+        if isinstance(value, ComputedRows | ChosenRows | StoredRows):
+            value = value[:]  # of a pass that failed: all that it may read
         if self._origins and isinstance(value, Origin):
             name = self.name_of(Origin)
             return {"$type": name, "file": value.file, "node": value.node, "op": value.op}

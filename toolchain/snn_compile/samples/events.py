@@ -12,7 +12,8 @@ from snn_compile.errors import Origin, UsageError
 from snn_compile.files.documents import TooLargeError, check_size, too_large
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Shape
-from snn_compile.samples.arrays import EVENT_KEYS, Array
+from snn_compile.samples.arrays import EVENT_KEYS
+from snn_compile.samples.rows import Array
 
 LATEST_US = 1 << 53
 """Largest time stamp; times since 1970 are far below."""

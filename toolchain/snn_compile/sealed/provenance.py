@@ -38,6 +38,9 @@ ADDED: dict[str, Any] = {
     "cut_at": [],
     "input_shape": [],
     "output_kind": [],
+    "labels": [],
+    "preprocess": None,
+    "samples": None,
 }
 """Options added later, with their neutral values: a network that does not depend on them keeps its
 seal."""
