@@ -372,7 +372,7 @@ def samples_for(
         recordings = Recordings.of({key: rows[:] for key, rows in arrays.items()}, str(given))
         step_us = figures.option(compiled.report, "event_step")
         labels = recordings.required_labels() if need_labels else recordings.labels
-        trains = recordings.trains(shape[1:], shape[0], step_us)
+        trains = recordings.train_rows(shape[1:], shape[0], step_us)
         return check_samples(trains, labels, shape, raw=True, outputs=outputs, source=str(given))
     return samples_in(arrays, shape, source=str(given), need_labels=need_labels, **reading)
 
