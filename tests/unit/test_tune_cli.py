@@ -398,7 +398,7 @@ def test_missing_files_are_named_before_any_work(examples, monkeypatch, capsys, 
     missing = [words[k : k + 2] for k, word in enumerate(words) if word.startswith("--")]
     assert told.count("error[no-such-file]") == len(missing)
     for option, path in missing:
-        assert path in told
+        assert f"{path}: error" in told
         assert f"check the path after {option}" in told
 
 

@@ -20,7 +20,7 @@ def require_present(named: Mapping[str, Path | None]) -> None:
     raise_all(
         [
             UsageError(
-                "no such file",
+                f"no such file, for {word}",
                 code="no-such-file",
                 origin=Origin(str(path)),
                 hint=f"check the path after {word}",

@@ -35,6 +35,7 @@ from snn_compile.passes import (
     Pass,
 )
 from snn_compile.pipeline.data_trial import tried_on_model
+from snn_compile.pipeline.described_data import describe_data, with_class_names
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task, finish, pass_observer
 from snn_compile.pipeline.folding import fold, folding_of
 from snn_compile.pipeline.inputs import (
@@ -44,6 +45,7 @@ from snn_compile.pipeline.inputs import (
     preprocess,
     preprocessing,
     read_model,
+    require_files,
     source_runtime,
     spiking_frontend,
     stimulus,
@@ -226,6 +228,7 @@ def compile_model(
     task = Task(
         Path(model), options, load_target(options.target, options.chips), calibrate, evaluate
     )
+    require_files(task.path, options)
     for name in options.emit:
         BACKENDS.load(name)  # fail early if one is missing
     with name_nearest(options, partial(_mapped, task.path), partial(input_map, task.path, options)):
@@ -277,11 +280,13 @@ def _prepare(
     if host is not None and samples.evaluate is not None:
         own = expected_of(network, of_file, options)
         samples = replace(samples, evaluate=replace(samples.evaluate, expected=own))
+    options = with_class_names(options, samples)
     journal.add_findings(data_findings(samples.calibrate, samples.evaluate, network.inputs))
     journal.add_findings(
         tried_on_model(task.path, options, imported, host, samples.evaluate, of_file, journal)
     )
     assemble.report_header(journal.observer, imported.ann, target, coding, options)
+    describe_data(journal.observer, options, samples)
     observe = pass_observer(journal, network, samples.calibrate)
     folded = fold(network, coding, observe, measured=task.is_measured, target=target).graph
     assemble.report_import(journal.observer, imported, folded)
