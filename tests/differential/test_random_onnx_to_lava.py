@@ -134,7 +134,7 @@ rate = st.fixed_dictionaries(
         "timesteps": st.integers(2, 9),
         "reset": st.sampled_from(["subtract", "zero"]),
         "input": st.sampled_from(["current", "poisson"]),
-        "thresholds": st.sampled_from(["mmse", "max", "percentile:99", "spike-norm"]),
+        "thresholds": st.sampled_from(["mmse", "max", "l4", "percentile:99", "spike-norm"]),
     }
 )
 spread = st.fixed_dictionaries(

@@ -28,7 +28,7 @@ VALUES = {
     "reset": st.sampled_from(["subtract", "zero"]),
     "burst": st.integers(1, 3),
     "initial_potential": st.sampled_from([0.0, 0.25, 0.5]),
-    "thresholds": st.sampled_from(["mmse", "max", "lbs", "percentile:99"]),
+    "thresholds": st.sampled_from(["mmse", "max", "l4", "lbs", "percentile:99"]),
     "per_layer": st.booleans(),
     "equalize": st.sampled_from(EQUALIZE),
     "weight_bits": st.integers(2, 8),

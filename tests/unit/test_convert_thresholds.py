@@ -210,7 +210,7 @@ def test_percentiles_are_those_of_numpy_within_a_bin(percentile):
     assert (found <= np.array(expected) + width + rounding).all()
 
 
-@pytest.mark.parametrize("method", ["mmse", "max", "lbs", "percentile:99", "spike-norm"])
+@pytest.mark.parametrize("method", ["mmse", "max", "l4", "lbs", "percentile:99", "spike-norm"])
 @pytest.mark.parametrize("per_layer", [False, True])
 def test_a_cap_is_never_exceeded(method, per_layer):
     samples = np.minimum(np.random.default_rng(0).exponential(6, (3, 500)), 6)
@@ -229,7 +229,7 @@ def test_channels_that_never_fire_get_the_median():
 
 
 def test_a_layer_that_never_fires_gets_one():
-    for method in ("max", "mmse", "lbs", "percentile:99"):
+    for method in ("max", "mmse", "l4", "lbs", "percentile:99"):
         for per_layer in (False, True):
             scales = balance_thresholds(
                 one_relu(2),

@@ -255,7 +255,8 @@ def test_run_writes_each_output_under_its_name(tmp_path, capsys):
     assert np.array_equal(arrays["argmax"], expected["policy"].argmax(1))
     fixed = rungs(compiled)["fixed"]["outputs"]
     assert said["top1"] == pytest.approx(fixed[0]["top1"], abs=1e-4)
-    assert said["outputs"][1]["mse"] == fixed[1]["mse"]
+    # Summed piece by piece: the last bits may differ.
+    assert said["outputs"][1]["mse"] == pytest.approx(fixed[1]["mse"], rel=1e-12)
     assert "mse_onnx" not in said["outputs"][1]
     again = CompiledModel.load(tmp_path / "net.snn")
     assert np.array_equal(again.run(x)["value"], expected["value"])

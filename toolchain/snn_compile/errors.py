@@ -14,6 +14,12 @@ from typing import Any, ClassVar
 
 from snn_compile.printable import printable, printable_lines
 
+SURROUNDINGS = (
+    *("out-of-memory", "worker-lost", "worker-disk", "damaged-copy"),
+    *("file", "file-changed", "output-exists"),
+)
+"""Codes of what happened to a machine or to its files: the same command may succeed later."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -196,3 +202,8 @@ def exit_code(error: CompileError) -> int:
     if isinstance(error, CompileErrors):
         return error.errors[0].exit_code
     return error.exit_code
+
+
+def is_passing(error: CompileError) -> bool:
+    """Whether it says nothing about what was asked for, and may not come again."""
+    return isinstance(error, DeviceError) or error.code in SURROUNDINGS

@@ -16,6 +16,7 @@ from snn_compile.cli.passes import AroundPasses, around_passes
 from snn_compile.cli.resuming import naming_resumption
 from snn_compile.cli.settings import GroupedCommand, settings
 from snn_compile.errors import AccuracyError, CompileError, Origin, UsageError, raise_all
+from snn_compile.files.presence import require_present
 from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def command(
     """
     options = options_for(model, config, {**given, "emit": ""} if no_emit else given)
     refuse_unmeasurable(options)
+    require_present(files_of(options))
     if resume and passes.show_networks:
         raise UsageError(
             "--resume leaves out passes that have run, and their networks are to be shown",
@@ -153,7 +155,7 @@ def check_accuracy(report: Any, limit: float | None, file: str) -> None:
     Raises:
         AccuracyError: the loss is larger.
     """
-    from snn_compile.report import figures, metrics
+    from snn_compile.report import advice, figures, metrics
 
     if limit is None or not report.get("ladder"):
         return
@@ -161,27 +163,34 @@ def check_accuracy(report: Any, limit: float | None, file: str) -> None:
     if host := figures.rung(report, figures.HOST):
         rungs = host["before"], host
     origin = figures.origin_of(report)
+    hint = "more bits, more steps, other thresholds; the report names the costliest layer"
+    if doubts := advice.doubts(report):
+        hint = f"first heed the warnings: {', '.join(doubts)}"
     errors: list[CompileError] = []
     for before, after in zip(*map(metrics.of_rung, rungs), strict=True):
         of_output = f" of '{before['name']}'" if before["name"] else ""
         lost, one, other = metrics.points_lost(before, after), *map(metrics.score, (before, after))
         if lost is None:
             message = f"the loss{of_output} cannot be measured: its values do not vary"
-            hint = "give more samples with --evaluate"
-            errors.append(AccuracyError(message, code="unmeasurable", hint=hint))
+            more = "give more samples with --evaluate"
+            errors.append(AccuracyError(message, code="unmeasurable", hint=more))
         elif lost > limit:
             what = figures.WORDS[metrics.measure(before)].format(origin)
             errors.append(
                 AccuracyError(
                     f"{what}{of_output} fell from {one:.2f} to {other:.2f}, by {lost:.2f} points;"
                     f" the limit is {limit:g}",
-                    hint="more bits, more steps, other thresholds; the report names the costliest"
-                    " layer",
+                    hint=hint,
                 )
             )
     for error in errors:
         error.origin = Origin(file)
     raise_all(errors)
+
+
+def files_of(options: CompileOptions) -> dict[str, Path | None]:
+    """The files that options name, by the words for them."""
+    return {f"--{name}": getattr(options, name) for name in ("calibrate", "evaluate", "placement")}
 
 
 def refuse_unmeasurable(options: CompileOptions) -> None:

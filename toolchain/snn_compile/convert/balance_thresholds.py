@@ -10,6 +10,7 @@ import numpy as np
 
 from snn_compile.convert.calibrate import Activations, Calibration
 from snn_compile.convert.expand import maps_shape
+from snn_compile.convert.l4_norm import l4_norm
 from snn_compile.convert.linear import Float
 from snn_compile.convert.local_balance import local_balance
 from snn_compile.ir import ann
@@ -46,8 +47,8 @@ def balance_thresholds(
     Args:
         network: the calibrated network.
         calibration: its statistics.
-        method: ``mmse``, ``max``, ``lbs`` or ``percentile:P`` for each rectifier. ``spike-norm``
-            needs a simulation and starts from ``max`` (see ``spike_norm``).
+        method: ``mmse``, ``max``, ``l4``, ``lbs`` or ``percentile:P`` for each rectifier.
+            ``spike-norm`` needs a simulation and starts from ``max`` (see ``spike_norm``).
         levels: activations are multiples of full scale / levels.
         per_layer: one value for all channels of a layer.
         payloads: whether messages have payloads, which some layers have wider than others.
@@ -98,6 +99,8 @@ def _full_scale(activations: Activations, method: str, levels: int) -> Float:
         return least_error(activations, levels)
     if method == "lbs":
         return local_balance(activations)
+    if method == "l4":
+        return l4_norm(activations)
     if percentile is not None:
         return _percentile(activations, percentile)
     return activations.peak

@@ -53,16 +53,19 @@ def data_findings(
         inputs: of the network; None for a single one.
 
     Returns:
-        At most one finding with each of the codes ``few-samples``, ``constant-samples``,
-        ``distribution-shift`` and ``evaluation-in-calibration``; without calibration samples only
-        ``not-calibrated``.
+        At most one finding with each of the codes ``few-samples``, ``distribution-shift`` and
+        ``evaluation-in-calibration``, and of ``constant-samples`` one for each set; without
+        calibration samples ``not-calibrated`` in their place.
     """
-    if calibrate is None:
+    given = [samples for samples in (calibrate, evaluate) if samples is not None]
+    if not given:
         return (_NOT_CALIBRATED,)
-    sets = [calibrate.x] if evaluate is None else [calibrate.x, evaluate.x]
+    sets = [samples.x for samples in given]
     looks = [_Look.at(x, names) for x, names in zip(sets, _identities(sets), strict=True)]
-    found = [_few(looks[0]), _constant(looks[0])]
-    if evaluate is not None:
+    found = [_NOT_CALIBRATED if calibrate is None else _few(looks[0])]
+    for look, one in zip(looks, given, strict=True):
+        found.append(_constant(look, "calibration" if one is calibrate else "evaluation"))
+    if calibrate is not None and evaluate is not None:
         several = inputs if inputs is not None and len(inputs) > 1 else None
         found += [_shifted(*looks)] if several is None else _shifted_inputs(several, sets)
         found.append(_shared(*looks))
@@ -183,7 +186,7 @@ def _few(ours: _Look) -> Finding | None:
     )
 
 
-def _constant(ours: _Look) -> Finding | None:
+def _constant(ours: _Look, use: str) -> Finding | None:
     n = len(ours.identities)
     constant = int(ours.constant.sum())
     repeated = n - len(set(ours.identities))
@@ -193,7 +196,7 @@ def _constant(ours: _Look) -> Finding | None:
     counts = {"constant": constant, "repeated": repeated}
     parts = " and ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
     return Finding(
-        f"of {n:,} calibration samples, {parts}: {useful:,} are informative",
+        f"of {n:,} {use} samples, {parts}: {useful:,} are informative",
         code="constant-samples",
         hint="check the origin of the file; use samples representative of deployment",
         warning=True,

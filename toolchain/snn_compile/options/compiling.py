@@ -229,7 +229,7 @@ class CompileOptions(TracedOptions):
     thresholds: str = option(
         "mmse",
         text("METHOD", METHODS, valid_thresholds),
-        "mmse, percentile:P, max, lbs, or spike-norm (rate and signed).",
+        "mmse, percentile:P, max, l4, lbs, or spike-norm (rate and signed).",
         _NUMBERS,
         _FLOAT,
         of_layers=True,

@@ -12,13 +12,13 @@ from snn_compile.errors import CompileError, raise_all
 from snn_compile.options.declared import options_of, resolve_names
 from snn_compile.options.kinds import AUTO, Kind
 
-METHODS = "mmse, percentile:P, max, lbs or spike-norm"
+METHODS = "mmse, percentile:P, max, l4, lbs or spike-norm"
 _PERCENTILE = re.compile(r"percentile:(\d+(?:\.\d+)?)")
 
 
 def valid_thresholds(method: str) -> bool:
     """Whether a threshold method exists."""
-    if method in ("mmse", "max", "lbs", "spike-norm"):
+    if method in ("mmse", "max", "l4", "lbs", "spike-norm"):
         return True
     match = _PERCENTILE.fullmatch(method)
     return match is not None and 0 < float(match[1]) <= 100

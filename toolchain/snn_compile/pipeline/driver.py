@@ -34,6 +34,7 @@ from snn_compile.passes import (
     Instruments,
     Pass,
 )
+from snn_compile.pipeline.data_trial import tried_on_model
 from snn_compile.pipeline.described_data import describe_data, with_class_names
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task, finish, pass_observer
 from snn_compile.pipeline.folding import fold, folding_of
@@ -281,6 +282,9 @@ def _prepare(
         samples = replace(samples, evaluate=replace(samples.evaluate, expected=own))
     options = with_class_names(options, samples)
     journal.add_findings(data_findings(samples.calibrate, samples.evaluate, network.inputs))
+    journal.add_findings(
+        tried_on_model(task.path, options, imported, host, samples.evaluate, of_file, journal)
+    )
     assemble.report_header(journal.observer, imported.ann, target, coding, options)
     describe_data(journal.observer, options, samples)
     observe = pass_observer(journal, network, samples.calibrate)

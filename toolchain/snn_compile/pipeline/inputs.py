@@ -130,9 +130,14 @@ def input_map(path: Path, options: CompileOptions) -> tuple[str, Shape] | None:
 
 def source_runtime(path: Path, options: CompileOptions, network: ANNGraph) -> SourceRuntime | None:
     """The runtime of the user's file; None if preprocessing is applied outside the file."""
-    frontend = frontend_for(path)
     if options.mean_values or options.scale_values:
         return None
+    return runtime_of_file(path, options, network)
+
+
+def runtime_of_file(path: Path, options: CompileOptions, network: ANNGraph) -> SourceRuntime | None:
+    """The runtime of the user's file, for samples as the file takes them."""
+    frontend = frontend_for(path)
     if isinstance(frontend, ConfigurableFrontend):
         return frontend.source_runtime_with(path, options, [node.id for node in network.inputs])
     if len(network.inputs) == 1 and isinstance(frontend, HasSourceRuntime):

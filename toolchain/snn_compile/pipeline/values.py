@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -183,10 +183,16 @@ def write(
                 np.save(member, array, allow_pickle=False)
 
 
-def read(path: Path, name: str) -> tuple[Any, Mapping[str, Any]]:
-    """The document of such a file, and its arrays by name; errors as of ``Archive``."""
+def read(
+    path: Path, name: str, check: Callable[[Any], None] = lambda document: None
+) -> tuple[Any, Mapping[str, Any]]:
+    """The document of such a file, and its arrays by name; errors as of ``Archive``.
+
+    ``check`` sees the document before the arrays are read.
+    """
     with Archive(path) as archive:
         document = archive.json(name, MAX_JSON_SIZE)
+        check(document)
         stored = Arrays(archive)
         listed = document.get("arrays") if isinstance(document, dict) else None
         if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):

@@ -23,6 +23,7 @@ from snn_compile.plugins.contracts import (
     RunsOnHost,
     SourceRuntime,
     SpikingFrontend,
+    StatesEncoding,
     Verifiable,
 )
 from snn_compile.plugins.loading import Plugins
@@ -47,6 +48,7 @@ __all__ = [
     "RunsOnHost",
     "SourceRuntime",
     "SpikingFrontend",
+    "StatesEncoding",
     "Verifiable",
     "frontend_for",
     "open_device",
@@ -62,7 +64,11 @@ FRONTENDS: Plugins[Frontend | SpikingFrontend] = Plugins(
     (HasSourceRuntime, ConfigurableFrontend, ReadsMoreFiles, RunsOnHost),
 )
 BACKENDS: Plugins[Backend] = Plugins(
-    "snn_compile.backends", "backend", (Backend,), (Verifiable, NeedsEnvironment), BACKEND_NAME
+    "snn_compile.backends",
+    "backend",
+    (Backend,),
+    (Verifiable, NeedsEnvironment, StatesEncoding),
+    BACKEND_NAME,
 )
 DEVICES: Plugins[Device] = Plugins(
     "snn_compile.devices", "device", (Device,), failure=DeviceError, code="device-crashed"

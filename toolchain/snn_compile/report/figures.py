@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from snn_compile.coding_registry import coding_class, coding_names
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from snn_compile.codings import Coding
 
 ANSWER = "fixed"
+UNTUNED = "untuned"
+"""The stage of the network in fixed point before it was tuned."""
 HOST = "host"
 """The rung of the file's own outputs, where a tail is left to the host."""
 """The stage whose accuracy is the answer."""
@@ -39,7 +42,8 @@ _NOTES = {
     "rate": "activations on {levels} levels",
     "spiking": "spiking network in float, {window}",
     "fixed": "fixed point, {weight_bits}-bit weights{tuned}",
-    "untuned": "fixed point, before tuning",
+    UNTUNED: "fixed point, before tuning",
+    "trained": "trained in float, activations on {levels} levels",
     "host": "outputs of the file, its tail on the host",
     "mapped": "placed on {target}",
 }
@@ -145,7 +149,7 @@ def reference(report: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def origin_of(report: Mapping[str, Any]) -> str:
     """The network before compilation, in words."""
-    names = {"spiking": "the network as trained", "untuned": "the network before tuning"}
+    names = {"spiking": "the network as trained", UNTUNED: "the network before tuning"}
     return names.get(reference(report).get("stage", ""), "the ONNX model")
 
 
@@ -161,14 +165,14 @@ def coding_of(report: Mapping[str, Any]) -> type[Coding] | None:
 
 
 def _facts(report: Mapping[str, Any]) -> dict[str, Any]:
-    timesteps, coding = report.get("timesteps", 1), coding_of(report)
+    timesteps, coding, tune = report.get("timesteps", 1), coding_of(report), report.get("tune")
     size = (option(report, "payload_bits") or 8) if coding and coding.payloads else timesteps
     return {
         "levels": coding.levels_of(size) + 1 if coding else "unknown",
         "window": f"{timesteps} step{'s' if timesteps != 1 else ''} per layer",
         "weight_bits": _span_of_bits(report),
         "target": report.get("target", "the target"),
-        "tuned": ", tuned" if report.get("tune") else "",
+        "tuned": ", tuned" if tune and tune.get("kept") != UNTUNED else "",
     }
 
 
@@ -325,7 +329,17 @@ def tuned(report: Mapping[str, Any]) -> str:
         f" best of {pluralize(len(epochs) - 1, 'epoch')}:"
         f" {best['epoch']} · {tune.get('measure', held_out)}:"
         f" {epochs[0]['held_out_top1']:.2f} -> {best['held_out_top1']:.2f} %"
+        f"{_over_seeds(tune.get('seeds') or [])}"
+        f"{' · worse on the evaluation data, not kept' if tune.get('kept') == UNTUNED else ''}"
     )
+
+
+def _over_seeds(seeds: Sequence[Mapping[str, Any]]) -> str:
+    """Accuracy on the evaluation data over several trainings, as mean and standard deviation."""
+    after = [seed["after"] for seed in seeds if seed["after"] is not None]
+    if len(after) < 2:
+        return ""
+    return f" · over {len(after)} seeds {mean(after):.2f} ± {stdev(after):.2f} %"
 
 
 def percent(share: float | None) -> str:

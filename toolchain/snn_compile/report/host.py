@@ -96,8 +96,8 @@ class HostStage:
             decoded: real values of each readout, from the fixed-point network.
             x: raw samples.
         """
-        wanted = _gathered(expected, (one for some in blocks(x) for one in self.whole(some)))
-        found = _gathered(expected, self._by_tail(decoded, x))
+        wanted = gathered(expected, (one for some in blocks(x) for one in self.whole(some)))
+        found = gathered(expected, self._by_tail(decoded, x))
         judged = [
             _with_classes(one, wanted[one.name], found[one.name])
             for one in expected
@@ -153,7 +153,7 @@ def _ends(rows: Rows) -> tuple[int, int]:
     return low, max(int(some.max(initial=0)) for some in blocks(rows))
 
 
-def _gathered(
+def gathered(
     expected: Sequence[Expected], samples: Iterable[Mapping[str, Array]]
 ) -> dict[str, Rows]:
     """The values of outputs for all samples, of those that have the expected size."""
