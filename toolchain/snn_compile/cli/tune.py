@@ -10,7 +10,7 @@ import click
 
 from snn_compile.cli import trust
 from snn_compile.cli.compile import (
-    check_accuracy,
+    check_limits,
     files_of,
     refuse_unmeasurable,
 )
@@ -151,7 +151,7 @@ def command(
                 checkpoint_of(kept, index).unlink(missing_ok=True)
     _show(tuned.report, folder, as_json, headed=observer.headed)
     trust.show_key(signing_key, as_json=as_json)
-    check_accuracy(tuned.report, compiling.max_accuracy_drop, str(source))
+    check_limits(tuned.report, compiling, str(source))
 
 
 def _steps_of(table: str, source: Path, compiling: CompileOptions) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.errors import Origin, UsageError
 from snn_compile.fit import fit_findings
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.lowering import Lowering, for_target, passes_at_bounds
+from snn_compile.lowering import Lowering, drives_to_share, for_target, passes_at_bounds
 from snn_compile.mapping import MappedProgram, map_program
 from snn_compile.options import (
     CALIBRATED,
@@ -293,7 +293,8 @@ def _prepare(
     options = choose_equalization(folded, samples.calibrate, options, coding, journal)
     journal.add_findings(assemble.ignored(options, facts))
     folded = equalized(folded, samples.calibrate, options, coding, observe)
-    statistics = calibrated(folded, samples.calibrate, journal)
+    drives = drives_to_share(folded, samples.calibrate, options, coding)
+    statistics = calibrated(folded, samples.calibrate, journal, drives=drives)
     judged = partial(Promise, host=host, of_file=of_file)
     options = resolve_options(options, folded, statistics, samples, target, journal, judged)
     coding = coding_of(options, target.default_coding.value)
@@ -302,7 +303,7 @@ def _prepare(
         folded, scales = retrain(folded, statistics, options, coding)
         statistics = calibrated(folded, samples.calibrate, journal, "calibrate retrained")
     lowered = lowered_from(
-        folded, statistics, samples.calibrate, options, coding, journal, observe, scales
+        folded, statistics, samples.calibrate, options, coding, journal, observe, scales, drives
     )
 
     def evaluate(journal: Journal) -> Outcome:

@@ -33,6 +33,14 @@ class Tool(TypedDict):
     version: str
 
 
+class Operators(TypedDict):
+    """Operators of a trained network, by kind."""
+
+    conv: int
+    dense: int
+    joins: int
+
+
 class Model(TypedDict, total=False):
     """The file that was compiled."""
 
@@ -41,6 +49,7 @@ class Model(TypedDict, total=False):
     opset: int
     input_shape: list[int]
     weights: int
+    operators: Operators
 
 
 class ModelInput(TypedDict):
