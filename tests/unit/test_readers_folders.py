@@ -109,8 +109,9 @@ def test_the_same_number_of_each_class_is_drawn():
     chosen = drawn(keys, labels, 40, 0)
     counts = Counter(labels[k] for k in chosen)
     assert counts == {0: 12, 1: 12, 2: 12, 3: 4}
-    assert chosen.tolist() == drawn(keys, labels, 40, 0).tolist() == sorted(chosen)
+    assert chosen.tolist() == drawn(keys, labels, 40, 0).tolist()
     assert chosen.tolist() != drawn(keys, labels, 40, 1).tolist()
+    assert [labels[k] for k in chosen[:8]] == [0, 1, 2, 3, 0, 1, 2, 3]
     # Neither the order of the folder nor what is not drawn changes what is.
     back = drawn(keys[::-1], labels[::-1], 40, 0)
     assert {keys[k] for k in chosen} == {keys[::-1][k] for k in back}
@@ -129,6 +130,14 @@ def test_a_folder_given_to_both_is_split_without_copies(tmp_path):
     assert not ours & theirs
     assert len(ours | theirs) == 19
     assert sorted(parts[0].labels["y"][:]) == [0] * 5 + [1] * 5
+
+
+def test_the_first_samples_to_evaluate_are_of_all_classes(tmp_path):
+    """Stages in floating point are evaluated on the first samples only."""
+    folder_of(tmp_path, pixels(12), ["a"] * 4 + ["b"] * 4 + ["c"] * 4)
+    mixed = opened(tmp_path, part="mixed")
+    assert mixed.labels["y"][:].tolist() == [0, 1, 2] * 4
+    assert opened(tmp_path).labels["y"][:].tolist() == [0] * 4 + [1] * 4 + [2] * 4
 
 
 def test_the_hash_is_that_of_the_content(tmp_path):

@@ -216,8 +216,12 @@ def load(compiled: CompiledModel, path: Path) -> Samples:
 
 def label_arrays(compiled: CompiledModel, path: Path) -> list[str]:
     """The arrays of a file of samples that may be labels: y, and those named after outputs."""
+    import zipfile
+
     import numpy as np
 
+    if path.is_dir() or not zipfile.is_zipfile(path):
+        return []
     outputs = compiled.tail.outputs if compiled.tail is not None else ()
     labels = {"y", *outputs, *(f"y_{name}" for name in outputs)} - {*compiled.input_shapes, "x"}
     with np.load(path) as file:

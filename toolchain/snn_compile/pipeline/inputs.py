@@ -222,7 +222,7 @@ def load_data(
 
     files = [calibrate is None and options.calibrate, evaluate is None and options.evaluate]
     is_both = all(files) and os.path.realpath(str(files[0])) == os.path.realpath(str(files[1]))
-    parts = ("half", "rest") if is_both else ("drawn", "all")
+    parts = ("half", "rest") if is_both else ("drawn", "mixed")
     data = Data(
         load(options.calibrate if calibrate is None else (calibrate, None), None, parts[0]),
         load(options.evaluate if evaluate is None else evaluate, outputs or own, parts[1]),

@@ -116,22 +116,26 @@ def _chosen(content: Content, request: Request) -> Content:
     """The samples that are wanted of all that there are."""
     n = len(content)
     most = request.n_drawn or (DRAWN if content.files else 0)
+    if request.part == "mixed":
+        most = n if content.files else 0
     if request.part == "all" or not n or not most:
         return content
-    if request.part != "drawn":
+    if request.part in ("half", "rest"):
         most = min(most, max(1, n // 2))
     keys = content.keys or [str(k) for k in range(n)]
     y = content.labels.get("y")
     labels = None if y is None or y.dtype.kind not in "iu" or len(y.shape) > 1 else y[:].tolist()
-    chosen = drawing.drawn(keys, labels, most, request.seed)
+    order = drawing.drawn(keys, labels, n, request.seed)
+    chosen = order[:most]
     if request.part == "rest":
-        chosen = _others(content, chosen)
+        chosen = _others(content, chosen, order[most:])
     return content.taken(chosen)
 
 
-def _others(content: Content, drawn: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """The samples that are not drawn, nor copies of drawn ones."""
-    rest = np.setdiff1d(np.arange(len(content)), drawn)
+def _others(
+    content: Content, drawn: npt.NDArray[np.intp], rest: npt.NDArray[np.intp]
+) -> npt.NDArray[np.intp]:
+    """Those of the rest that are no copies of drawn samples."""
     if not content.files:
         return rest
     sizes = {content.files[k].stat().st_size for k in drawn}

@@ -29,8 +29,9 @@ class Request:
         classes: names of the classes in their order; empty if unknown.
         n_drawn: number of samples drawn for calibration; 0 for the default of the kind.
         seed: of the drawing.
-        part: ``all``, or those ``drawn``; of a set that is calibration and evaluation set at once
-            the drawn ``half`` (at most), or the ``rest``.
+        part: ``all``, in their order, or ``mixed``, so that the first ones are of all classes; or
+            those ``drawn``; of a set that is calibration and evaluation set at once the drawn
+            ``half`` (at most), or the ``rest``.
     """
 
     shapes: Mapping[str, Shape]

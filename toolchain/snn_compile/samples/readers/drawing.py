@@ -17,7 +17,7 @@ import numpy.typing as npt
 def drawn(
     keys: Sequence[str], labels: Sequence[int] | None, n: int, seed: int
 ) -> npt.NDArray[np.intp]:
-    """Numbers of ``n`` of the samples in rising order, or of all if there are fewer.
+    """Numbers of ``n`` of the samples, or of all if there are fewer; one of each class in turn.
 
     Args:
         keys: a name for each sample.
@@ -35,4 +35,4 @@ def drawn(
         for queue in queues[: n - len(chosen)]:
             chosen.append(queue.popleft())
         queues = [queue for queue in queues if queue]
-    return np.sort(np.array(chosen, np.intp))
+    return np.array(chosen, np.intp)
