@@ -1,13 +1,14 @@
 """Points won back by tuning what converts badly: tables of docs/explanation/tuning.md.
 
-    python tests/bench/tune_few_steps.py [resnet20 spoken] [--seeds 2] [--images 2500] [--epochs 2]
-                                         [--test 1000] [--json FILE] [--write]
+    python tests/bench/tune_few_steps.py [resnet20 spoken] [--seeds 1] [--images 1000] [--epochs 2]
+                                         [--test 500] [--json FILE] [--write]
 
-``resnet20``: the shared ResNet-20 for CIFAR-10 in ``sync`` at T = 4 and 2 and in ``radix`` at T = 2,
-tuned on ``--images`` images of the training part, a tenth of which is held out. ``spoken``: a network
-of convolutions over time that has learned the answers of the example ``kws_gru``, in the same codings
-(the GRU itself has none of them). Gains are on test data that nothing was trained on; minutes are
-those of the CPU for the training alone, on one thread. Needs torch; results are kept in the JSON file.
+``resnet20``: the shared ResNet-20 for CIFAR-10 in ``sync`` at T = 4 and 2 and in ``radix`` at
+T = 2, tuned on ``--images`` images of the training part, a tenth of which is held out.
+``spoken``: a network of convolutions over time that has learned the answers of the example
+``kws_gru``, in the same codings (the GRU itself has none of them). Gains are on test data that
+nothing was trained on; minutes are those of the CPU for the training alone, on one thread. Results
+are kept in the JSON file. Needs torch.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ def _cifar10(scratch: Path, arguments: argparse.Namespace) -> Task:
     held = np.load(calibrate)["x"]
     if not np.allclose(train[: len(held)], held[: len(train)], atol=1e-5):
         raise RuntimeError("the images are prepared in another way than the model's")
-    np.savez(calibrate, x=held[:512])
+    np.savez(calibrate, x=held[: arguments.calibrate])
     labels = images["y_calib"][: arguments.images].astype(np.int64)
     return Task(
         w8a8.SHARED / "models" / "cifar10_resnet20.onnx", calibrate, (train, labels), (x, y)
@@ -184,10 +185,11 @@ def _spoken(scratch: Path) -> Task:
 
 def main() -> None:
     """Measure and print."""
-    parser = parser_of(__doc__.splitlines()[0], list(MADE), seeds=2)
-    parser.add_argument("--images", type=int, default=2_500, help="training images of resnet20")
-    parser.add_argument("--test", type=int, default=1_000, help="test images of resnet20")
-    parser.add_argument("--epochs", type=int, default=2, help="of resnet20")
+    parser = parser_of(__doc__.splitlines()[0], list(MADE), seeds=1)
+    parser.add_argument("--images", type=int, default=1_000, help="training images of resnet20")
+    parser.add_argument("--calibrate", type=int, default=256, help="images to calibrate on")
+    parser.add_argument("--test", type=int, default=500, help="test images")
+    parser.add_argument("--epochs", type=int, default=2)
     run(parser.parse_args(), MADE, PAGE)
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
+from scipy import stats
 
 Rows = list[list[str]]
 """A table: the first row is its head."""
@@ -46,6 +48,17 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     if len(values) < 2:
         return f"{values[0]:.{digits}f}"
     return f"{mean(values):.{digits}f} ± {stdev(values):.{digits}f}"
+
+
+def paired(values: Sequence[float], others: Sequence[float], digits: int = 2) -> str:
+    """Mean difference of pairs, its 95 % interval (Student's t), and p of the paired test."""
+    differences = np.subtract(values, others)
+    n = len(differences)
+    if n < 2:
+        return f"{differences.mean():+.{digits}f}"
+    half = stats.t.ppf(0.975, n - 1) * differences.std(ddof=1) / np.sqrt(n)
+    p = stats.ttest_rel(values, others).pvalue if differences.any() else 1.0
+    return f"{differences.mean():+.{digits}f} ± {half:.{digits}f} (p = {p:.2g})"
 
 
 def parser_of(description: str, cases: Sequence[str], seeds: int) -> argparse.ArgumentParser:

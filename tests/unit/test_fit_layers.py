@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from quantized_cases import CODINGS, NETWORKS, Case, same
 from snn_compile import compile_model
 from snn_compile.codings.graded import Graded
 from snn_compile.ir.quantized import VOLTAGE_LIMIT
+from snn_compile.passes import watched
 from snn_compile.quantize import fit_layers
 from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.sites import rectifiers_and_outputs
@@ -47,6 +49,20 @@ def test_answers_to_fresh_samples_come_nearer(name, coding):
     found = error(fitted(case))
     assert found < 0.8 * error(case.quantization)
     assert found < 0.9 * error(case.corrected())
+
+
+def test_progress_counts_the_layers():
+    case, seen = Case(next(iter(NETWORKS.values()))(), CODINGS["rate"], 8), []
+
+    @contextmanager
+    def progress(name, total):
+        seen.append((name, total))
+        yield seen.append
+
+    with watched(progress):
+        fitted(case)
+    total = len(case.quantization.program.populations)
+    assert seen == [("fit-layers", total), *[1] * total]
 
 
 @pytest.mark.parametrize("coding", CODINGS)

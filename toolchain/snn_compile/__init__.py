@@ -14,6 +14,7 @@ from snn_compile.version import __version__
 if TYPE_CHECKING:
     from snn_compile.against import inspect_against
     from snn_compile.bundle import CompiledModel
+    from snn_compile.compare import compare_folders
     from snn_compile.errors import CompileError
     from snn_compile.options import CompileOptions
     from snn_compile.pipeline.driver import compile_model
@@ -24,12 +25,14 @@ __all__ = [
     "CompileOptions",
     "CompiledModel",
     "__version__",
+    "compare_folders",
     "compile_model",
     "inspect_against",
     "sweep_model",
 ]
 
 _HOMES = {
+    "compare_folders": "snn_compile.compare",
     "inspect_against": "snn_compile.against",
     "compile_model": "snn_compile.pipeline.driver",
     "CompiledModel": "snn_compile.bundle",

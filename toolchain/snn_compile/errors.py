@@ -152,6 +152,13 @@ class AccuracyError(CompileError):
     default_code: ClassVar[str] = "accuracy-drop"
 
 
+class LimitError(CompileError):
+    """A cost is over the limit the user set. The artefacts are written all the same."""
+
+    exit_code: ClassVar[int] = 6
+    default_code: ClassVar[str] = "over-limit"
+
+
 class VerificationError(CompileError):
     """Two things that must be equal bit for bit are not."""
 

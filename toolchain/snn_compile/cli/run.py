@@ -17,6 +17,7 @@ from snn_compile.cli.console import (
     progress_options,
 )
 from snn_compile.errors import Origin, UsageError
+from snn_compile.files.presence import require_present
 from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
@@ -87,8 +88,12 @@ def command(
     """
     from snn_compile.cli.run_pieces import Outcome, Sinks, facts, require_room, simulate
     from snn_compile.cli.run_show import show
+    from snn_compile.files.writing import require_file
     from snn_compile.predictions import tables
 
+    require_present({"--data": data})
+    if output is not None:
+        require_file(output)
     form = None if output is None else tables.of_suffix(output)
     _refuse(output, form, trace=trace, host_tail=host_tail, top=top)
     observer = progress_observer(quiet=quiet, no_progress=no_progress)
@@ -156,12 +161,13 @@ def outputs_of(
     Raises:
         UsageError: there are names, and no output has so many classes.
     """
-    from snn_compile.predictions.class_names import read_class_names
+    from snn_compile.options.class_names import read_class_names
     from snn_compile.predictions.columns import columns_of
+    from snn_compile.samples.class_names import class_names
     from snn_compile.samples.outputs import OutputKind
 
     expected = samples.expected or _unlabelled(compiled)
-    names = read_class_names(labels) if labels is not None else _names_kept(compiled)
+    names = read_class_names(labels) if labels is not None else class_names(compiled.report)
     found: list[tuple[str, ...]] = []
     for one in expected:
         fits = one.kind is not OutputKind.REGRESSION and one.n_classes == len(names)
@@ -176,13 +182,6 @@ def outputs_of(
             hint="one name for each class, in the order of the network's outputs",
         )
     return columns_of(expected, found, top)
-
-
-def _names_kept(compiled: CompiledModel) -> tuple[str, ...]:
-    """The names of classes that the network was compiled with; empty without any."""
-    from snn_compile.report import figures
-
-    return tuple(figures.option(compiled.report, "labels") or ())
 
 
 def _unlabelled(compiled: CompiledModel) -> list[Expected]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from snn_compile.cli import cluster
+from snn_compile.cli import ci, cluster
 from snn_compile.cli.console import (
     as_json,
     common,
@@ -26,6 +26,7 @@ from snn_compile.options import CompileOptions
 from snn_compile.options.declared import Option, options_of
 
 if TYPE_CHECKING:
+    from snn_compile.report.outcome import Outcome
     from snn_compile.sweep.schema import Sweep
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -97,6 +98,7 @@ def axes(command: F) -> F:
 @cluster.spreading("the points")
 @axes
 @click.option("--no-emit", is_flag=True, help="Write no backend's files.")
+@ci.outputs("summary", "junit", "github", subject="model")
 @as_json
 @progress_options
 @common
@@ -115,6 +117,7 @@ def command(
     as_json: bool,
     quiet: bool,
     no_progress: bool,
+    outcome: Outcome,
     **given: Any,
 ) -> None:
     """Compile MODEL at each point of a grid, and show which points are worth their cost.
@@ -124,6 +127,7 @@ def command(
     sweep.html. Values that do not apply together are skipped, and the table says why.
     """
     from snn_compile.sweep.axes import read_grid
+    from snn_compile.sweep.outcome import checks_of, table_of
     from snn_compile.sweep.plan import Request, plan_of
     from snn_compile.sweep.run import sweep_on
     from snn_compile.sweep.terminal import TerminalSweepObserver
@@ -150,6 +154,8 @@ def command(
     observer = TerminalSweepObserver(messages(), quiet=quiet, bars=not no_progress)
     with observer.shown():
         sweep = sweep_on(plan, folder, workers or os.cpu_count() or 1, address, observer)
+    outcome.checks += checks_of(sweep)
+    outcome.tables.append(table_of(sweep))
     _show(sweep, folder, as_json=as_json)
     _refuse(sweep, folder)
 

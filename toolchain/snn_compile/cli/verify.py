@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from snn_compile.cli import cluster, trust
+from snn_compile.cli import ci, cluster, trust
 from snn_compile.cli.console import (
     as_json,
     common,
@@ -27,12 +27,14 @@ from snn_compile.errors import (
     VerificationError,
     raise_all,
 )
+from snn_compile.files.presence import require_present
 from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
     from snn_compile.hil.verification import Verification
     from snn_compile.report.observer import Observer
+    from snn_compile.report.outcome import Check, Outcome
     from snn_compile.samples.rows import Rows
     from snn_compile.sim.batches import Advance
     from snn_compile.workers import Workers
@@ -62,6 +64,7 @@ second a step; no layer is ever left out."""
 )
 @cluster.option
 @trust.signer
+@ci.outputs("summary", "junit", "github", subject="folder")
 @as_json
 @progress_options
 @common
@@ -76,6 +79,7 @@ def command(
     as_json: bool,
     quiet: bool,
     no_progress: bool,
+    outcome: Outcome,
 ) -> None:
     """Check the seals of DIR, then compare everything in it with the reference simulator.
 
@@ -84,6 +88,9 @@ def command(
     else. Exit code 7 if a bit differs, 8 if a backend's environment is missing. The outcome is
     added to the reports.
     """
+    require_present({"--data": data})
+    from snn_compile.report.outcome import Check
+
     observer = progress_observer(quiet=quiet, no_progress=no_progress)
     compiled = trust.open_folder(folder, signer)
     trust.print_signer(folder, signer, quiet=quiet)
@@ -100,19 +107,30 @@ def command(
         with cluster.workers_at(address) as workers:
             for name in names:
                 try:
-                    outcome = compare(
+                    compared = compare(
                         compiled, folder, name, stimuli, time_limit, observer, samples, workers
                     )
-                    outcomes.append(outcome)
+                    outcomes.append(compared)
+                    outcome.checks.append(_check(folder, compared))
                 except DeviceError as error:
                     missing.append(error)
+                    outcome.checks.append(Check(name, [error]))
     finally:
         if outcomes:
             try:
                 record(folder, compiled.report, outcomes)
             finally:  # show the outcomes even if they cannot be stored
                 _show(outcomes, as_json)
-    raise_all([*_differences(folder, outcomes), *missing])
+    differences = [one for one in outcome.complaints if one not in missing]
+    raise_all([*differences, *missing])
+
+
+def _check(folder: Path, outcome: Verification) -> Check:
+    """The outcome of a comparison, for continuous integration."""
+    from snn_compile.report.outcome import Check
+
+    skipped = "not compared" if outcome.equal is None else ""
+    return Check(outcome.against, [*_differences(folder, [outcome])], skipped)
 
 
 def _differences(folder: Path, outcomes: list[Verification]) -> list[CompileError]:

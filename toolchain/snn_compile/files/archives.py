@@ -288,6 +288,9 @@ class Arrays(Mapping[str, Array]):
         """Where the values of an array lie; see ``Archive.region``."""
         return self._archive.region(self._names[name], kinds=self._kinds)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # a mapping's own would read the array
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 

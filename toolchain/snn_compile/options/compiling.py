@@ -352,6 +352,22 @@ class CompileOptions(TracedOptions):
         " 100 R2, of any output; beyond it, exit code 6. Requires --evaluate.",
         _RESULT,
     )
+    max_energy: float | None = option(
+        None,
+        number("UJ", "microjoules, 0 or more", lambda energy: energy >= 0),
+        "Largest dynamic energy of an inference, in microjoules, by the estimate; beyond it, exit"
+        " code 6. Requires --evaluate or --calibrate.",
+        _RESULT,
+    )
+    max_latency: float | None = option(
+        None,
+        number("US", "microseconds, 0 or more", lambda latency: latency >= 0),
+        "Largest latency of an inference, in microseconds, likewise.",
+        _RESULT,
+    )
+    max_cores: int | None = option(
+        None, whole_number(1), "Largest number of cores; beyond it, exit code 6.", _RESULT
+    )
     seed: int = option(
         0,
         whole_number(0),

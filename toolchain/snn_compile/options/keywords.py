@@ -60,6 +60,9 @@ class Keywords(TypedDict, total=False):
     layout: Layout
     emit: Sequence[str]
     max_accuracy_drop: float | None
+    max_energy: float | None
+    max_latency: float | None
+    max_cores: int | None
     seed: int
     event_step: float | None
     nir_dt: float | None

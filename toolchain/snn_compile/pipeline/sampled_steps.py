@@ -216,5 +216,8 @@ def equalized(
             levels=coding.levels,
             payloads=coding.payloads,
         )
-    adjust = Equalize(mode, None if samples is None else samples.x, ranges=ranges)
+    varies = options.input == "poisson" and options.reset == "subtract"
+    n_steps = coding.window.n_steps if varies else None
+    x = None if samples is None else samples.x
+    adjust = Equalize(mode, x, ranges=ranges, n_steps=n_steps if mode == "data" else None)
     return Pipeline.of(adjust)(folded, observe).graph

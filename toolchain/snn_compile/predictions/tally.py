@@ -6,14 +6,14 @@ They are those of ``report.metrics`` against labels, and of classes also which w
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from snn_compile.samples.outputs import Expected, OutputKind
+from snn_compile.samples.rows import Array, Rows, blocks
 
-Array = npt.NDArray[Any]
 TOP = 5
 """The label counts as found among so many of the highest scores."""
 MAX_DENSE = 2048
@@ -111,6 +111,7 @@ class Classes:
 
     def __init__(self, expected: Expected, names: tuple[str, ...] = ()) -> None:
         self.expected = expected
+        self.labels = _given(expected)
         self.names = names
         self.confusion = Confusion(expected.n_classes)
         self._done = 0
@@ -166,7 +167,7 @@ class Classes:
         return np.asarray(higher.sum(axis=1))
 
     def _next_labels(self, n: int) -> Array:
-        labels = np.asarray(self.expected.y)[self._done : self._done + n]
+        labels = self.labels[self._done : self._done + n]
         self._done += n
         return labels
 
@@ -180,23 +181,25 @@ class Errors:
 
     def __init__(self, expected: Expected) -> None:
         self.expected = expected
+        self.targets = _given(expected)
         self._done = 0
         self._squares = 0.0
         self._targets = 0.0
         """The sum of squares of the targets, less their mean over all samples."""
-        self._mean = np.asarray(expected.y).mean(axis=0) if len(np.asarray(expected.y)) else 0.0
+        total = sum(rows.sum(axis=0, dtype=np.float64) for rows in blocks(self.targets))
+        self._mean = total / max(1, len(self.targets))
 
     def add(self, values: Array, answers: Array) -> None:
         """Count the next samples."""
         del values
-        targets = np.asarray(self.expected.y)[self._done : self._done + len(answers)]
+        targets = self.targets[self._done : self._done + len(answers)]
         self._done += len(answers)
         self._squares += float(np.square(answers - targets).sum())
         self._targets += float(np.square(targets - self._mean).sum())
 
     def figures(self) -> dict[str, Any]:
         """Mean squared error and R²."""
-        count = np.asarray(self.expected.y)[: self._done].size
+        count = self._done * prod(self.targets.shape[1:])
         mse = self._squares / count if count else None
         r2 = None if mse is None or not self._targets else 1 - self._squares / self._targets
         found = {"mse": mse, "r2": 1.0 if mse == 0 else r2}
@@ -222,6 +225,17 @@ def errors_by_sample(expected: Expected, first: int, answers: Array) -> Array | 
     n = counts.sum(axis=1)
     found: Array = np.divide(wrong, n, out=np.full(len(answers), np.nan), where=n > 0)
     return found
+
+
+def _given(expected: Expected) -> Rows:
+    """The labels or targets.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if expected.y is None:
+        raise ValueError("an output without labels or targets")
+    return expected.y
 
 
 def _percent(part: int, n: int) -> float | None:

@@ -23,7 +23,7 @@ from snn_compile.ir.quantized import (
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.numerics.products import mean, times_integers
-from snn_compile.passes import PassResult
+from snn_compile.passes import PassResult, counted
 from snn_compile.quantize.quantize import LayerNumbers, Quantization, floor_loss
 from snn_compile.quantize.refit import Moments, refit
 from snn_compile.quantize.rounding import compensate
@@ -87,22 +87,23 @@ class FitLayers:
             if population.id in known
         }
         target = float_drives(self.folded, self.x[:n], sites)
-        sweep = Sweep(program, self.frames[:n])
-        for population in program.populations:
-            if population.id in known:
-                layer = _Layer(
-                    quantization.network, program, population, quantization.numbers[population.id]
-                )
-                found = layer.fit(sweep, sites[population.id], target[population.id], self.refits)
-                program = self._changed(
-                    program, population, found, bias=self.refits and self.biases
-                )
-                sweep.replace_weights(program, list(program.synapses_into(population)))
-            if isinstance(population, Neurons):
-                edited = program.graph[population.id]
-                if not isinstance(edited, Neurons):
-                    raise TypeError(f"'{population.id}' is no longer a population of this kind")
-                sweep.advance(edited, sweep.currents(edited))
+        sweep, populations = Sweep(program, self.frames[:n]), program.populations
+        with counted(self.name, len(populations)) as advance:
+            for population in populations:
+                if population.id in known:
+                    numbers = quantization.numbers[population.id]
+                    layer = _Layer(quantization.network, program, population, numbers)
+                    drives = target.pop(population.id)
+                    found = layer.fit(sweep, sites[population.id], drives, self.refits)
+                    bias = self.refits and self.biases
+                    program = self._changed(program, population, found, bias=bias)
+                    sweep.replace_weights(program, list(program.synapses_into(population)))
+                if isinstance(population, Neurons):
+                    edited = program.graph[population.id]
+                    if not isinstance(edited, Neurons):
+                        raise TypeError(f"'{population.id}' is no longer a population of its kind")
+                    sweep.advance(edited, sweep.currents(edited))
+                advance(1)
         return PassResult(replace(quantization, program=program))
 
     def _changed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from snn_compile.coding_registry import coding_class, coding_names
@@ -344,8 +345,17 @@ def tuned(report: Mapping[str, Any]) -> str:
         f" best of {pluralize(len(epochs) - 1, 'epoch')}:"
         f" {best['epoch']} · {tune.get('measure', held_out)}:"
         f" {epochs[0]['held_out_top1']:.2f} -> {best['held_out_top1']:.2f} %"
+        f"{_over_seeds(tune.get('seeds') or [])}"
         f"{' · worse on the evaluation data, not kept' if tune.get('kept') == UNTUNED else ''}"
     )
+
+
+def _over_seeds(seeds: Sequence[Mapping[str, Any]]) -> str:
+    """Accuracy on the evaluation data over several trainings, as mean and standard deviation."""
+    after = [seed["after"] for seed in seeds if seed["after"] is not None]
+    if len(after) < 2:
+        return ""
+    return f" · over {len(after)} seeds {mean(after):.2f} ± {stdev(after):.2f} %"
 
 
 def percent(share: float | None) -> str:

@@ -44,6 +44,8 @@ ADDED: dict[str, Any] = {
 }
 """Options added later, with their neutral values: a network that does not depend on them keeps its
 seal."""
+LIMITS = ("max_energy", "max_latency", "max_cores")
+"""Options that judge a network and are no part of it."""
 Array = npt.NDArray[Any]
 
 
@@ -134,6 +136,8 @@ def provenance(
     for key, default in ADDED.items():
         if values[key] == default:
             del values[key]
+    for key in LIMITS:
+        del values[key]
     stated = {key: value for key, value in values.items() if key not in FILES} | {"target": name}
     return {**document, "options": json.dumps(stated, sort_keys=True)}
 

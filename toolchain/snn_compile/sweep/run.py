@@ -12,6 +12,7 @@ from snn_compile.errors import SURROUNDINGS, Origin, UsageError
 from snn_compile.files.claims import exclusive_claim
 from snn_compile.files.documents import describe_error
 from snn_compile.files.writing import replace_text
+from snn_compile.options import CompileOptions
 from snn_compile.options.declared import Option
 from snn_compile.pluralize import pluralize
 from snn_compile.printable import printable_json
@@ -250,8 +251,7 @@ class SweepRun:
                 unpack(archive, self._records.place(point.name))
             record = cast("SweepPoint", {**record, **value})
             record["folder"] = f"{self._records.folder.name}/{point.name}"
-            limit = point.options.max_accuracy_drop
-            if limit is not None and (record["drop"] is None or record["drop"] > limit):
+            if _is_over_limit(point.options, record):
                 record["state"] = "over-limit"
         self._machines.append(done.worker)
         self._store(record)
@@ -319,6 +319,17 @@ class SweepRun:
             "points": points,
             **promised,  # type: ignore[typeddict-item]
         }
+
+
+def _is_over_limit(options: CompileOptions, record: SweepPoint) -> bool:
+    """Whether a point breaks a limit; what is not known may be beyond it."""
+    judged = (
+        (options.max_accuracy_drop, record.get("drop")),
+        (options.max_energy, record.get("energy")),
+        (options.max_latency, record.get("latency")),
+        (options.max_cores, record.get("cores")),
+    )
+    return any(limit is not None and (value is None or value > limit) for limit, value in judged)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
