@@ -12,7 +12,7 @@ def require_present(named: Mapping[str, Path | None]) -> None:
     """Check that paths exist; what they hold is checked by whoever reads them.
 
     Args:
-        named: by the word that names each on the command line; None where it was not given.
+        named: by the word that each has in the command's help; None where it was not given.
 
     Raises:
         UsageError: some do not (``CompileErrors`` if several).
@@ -23,7 +23,7 @@ def require_present(named: Mapping[str, Path | None]) -> None:
                 "no such file",
                 code="no-such-file",
                 origin=Origin(str(path)),
-                hint=f"check the path after {word}",
+                hint=f"check the path after {word}" if word.startswith("-") else "check the path",
             )
             for word, path in named.items()
             if path is not None and not path.exists()
