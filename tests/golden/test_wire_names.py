@@ -17,6 +17,7 @@ from typing import Any, is_typeddict
 from snn_compile import sealed
 from snn_compile.cli.group import COMMANDS
 from snn_compile.coding_registry import coding_names
+from snn_compile.compare import schema as compare_schema
 from snn_compile.hil import header
 from snn_compile.ir import serialize
 from snn_compile.ir.models import registry
@@ -50,7 +51,8 @@ def table() -> Iterator[str]:
         yield f"$type {model.__name__}, in vectors {model.conformance}: {words_of(model)}"
     for kind in sorted(values.PASSES, key=lambda kind: kind.__name__):
         yield f"pass {kind.name}, $type {kind.__name__}: {words_of(kind)}"
-    for module, *parts in ((schema, cost_schema), (header,), (sealed,), (replay,), (sweep_schema,)):
+    documents = ((schema, cost_schema), (header,), (sealed,), (replay,), (sweep_schema,))
+    for module, *parts in (*documents, (compare_schema,)):
         names = [kind for part in (module, *parts) for kind in vars(part).values()]
         objects = [kind for kind in names if is_typeddict(kind)]
         keys = {key for kind in objects for key in kind.__annotations__}

@@ -38,6 +38,15 @@ def old(unpacked, tmp_path):
     return shutil.copytree(unpacked, tmp_path / "old")
 
 
+def test_old_folders_are_compared(old, capsys):
+    line = ["compare", str(old / "graded"), str(old / "rate"), "--json"]
+    assert main(line) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["name"] for one in found["networks"]] == ["graded", "rate"]
+    assert "coding" in [option["name"] for option in found["options"]]
+    assert all(None not in figure["values"] for figure in found["figures"])
+
+
 def schema_of(folder):
     with zipfile.ZipFile(folder / "model.snn") as archive:
         return json.loads(archive.read("program.json"))["schema"]

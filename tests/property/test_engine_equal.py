@@ -57,7 +57,7 @@ def test_random_branches(seed, n_steps, poisson):
     assert_equal(*networks.branches(seed, n_steps, poisson=poisson and n_steps > 1, kinds=kinds))
 
 
-@examples(50)
+@examples(30)
 @given(SEEDS, STEPS)
 def test_wide_networks_and_extremes(seed, n_steps):
     assert_equal(*wide(seed, n_steps))

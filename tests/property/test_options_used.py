@@ -56,6 +56,7 @@ VALUES = {
     "layers": st.sampled_from([(), (LayerOptions("*", weight_bits=5),)]),
 }
 ELSEWHERE = {"calibrate", "evaluate", "input_shape", "placement", "max_accuracy_drop"}
+ELSEWHERE |= {"preprocess", "samples", "labels", "max_energy", "max_latency", "max_cores"}
 """Options about files and about what is measured."""
 
 

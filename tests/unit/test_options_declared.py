@@ -32,7 +32,12 @@ WIDER = {
     tuple[LayerOptions, ...]: Sequence[LayerOptions] | Mapping[str, Mapping[str, typing.Any]],
 }
 """What a call may pass for what options hold."""
-SHAPES = Mapping[str, Sequence[int | str]] | Sequence[str] | str
+NAMED = {
+    "input_shape": Mapping[str, Sequence[int | str]] | Sequence[str] | str,
+    "labels": Sequence[str] | Path | str,
+    "preprocess": str | Path | Mapping[str, typing.Any] | None,
+}
+"""The same of options that are read from several types."""
 
 
 @pytest.mark.parametrize(
@@ -43,7 +48,7 @@ def test_keywords_are_the_declared_options(owner, keywords, elsewhere):
     hints = typing.get_type_hints(owner)
     expected = {name: hints[name] for name in options_of(owner) if name not in elsewhere}
     expected = {name: WIDER.get(hint, hint) for name, hint in expected.items()}
-    expected |= {name: SHAPES for name in expected if name == "input_shape"}
+    expected |= {name: NAMED[name] for name in expected.keys() & NAMED}
     assert typing.get_type_hints(keywords) == expected
 
 

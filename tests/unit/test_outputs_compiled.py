@@ -255,23 +255,22 @@ def test_run_writes_each_output_under_its_name(tmp_path, capsys):
     assert np.array_equal(arrays["argmax"], expected["policy"].argmax(1))
     fixed = rungs(compiled)["fixed"]["outputs"]
     assert said["top1"] == pytest.approx(fixed[0]["top1"], abs=1e-4)
-    assert said["outputs"][1]["mse"] == fixed[1]["mse"]
+    # Summed piece by piece: the last bits may differ.
+    assert said["outputs"][1]["mse"] == pytest.approx(fixed[1]["mse"], rel=1e-12)
     assert "mse_onnx" not in said["outputs"][1]
     again = CompiledModel.load(tmp_path / "net.snn")
     assert np.array_equal(again.run(x)["value"], expected["value"])
 
 
 def test_a_limit_holds_for_every_output(tmp_path):
-    from snn_compile.cli.compile import check_accuracy
+    from snn_compile.report.limits import accuracy
 
     compiled, *_ = compiled_heads(tmp_path, weight_bits=2)
     first, fixed = (rungs(compiled)[stage]["outputs"][1]["r2"] for stage in ("onnx", "fixed"))
     lost = 100 * (first - fixed)
     assert lost > 1
-    check_accuracy(compiled.report, 1000.0, "net.onnx")
-    with pytest.raises(CompileError) as raised:
-        check_accuracy(compiled.report, lost - 0.01, "net.onnx")
-    errors = getattr(raised.value, "errors", [raised.value])
+    assert not accuracy(compiled.report, 1000.0, "net.onnx")
+    errors = accuracy(compiled.report, lost - 0.01, "net.onnx")
     said = [error for error in errors if "'value'" in error.message]
     assert isinstance(said[0], AccuracyError)
     assert said[0].message.startswith("100 R² of 'value' fell from")

@@ -209,8 +209,12 @@ def test_a_plug_in_that_has_changed_is_not_resumed_from(examples, tmp_path, monk
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: own-coding\nVersion: 1\n")
     (metadata / "entry_points.txt").write_text("[snn_compile.codings]\nown = own_coding:Own\n")
+    os.utime(plugin, (1, 1))
     before = work.identity_of(examples / "digits_mlp.onnx", CompileOptions(), {})
-    plugin.write_text("x = 10\n")
+    os.utime(plugin, (2, 2))
+    assert work.identity_of(examples / "digits_mlp.onnx", CompileOptions(), {}) == before
+    plugin.write_text("x = 2\n")
+    os.utime(plugin, (1, 1))  # as a tool that unpacks an archive does
     now = work.identity_of(examples / "digits_mlp.onnx", CompileOptions(), {})
     assert work.changes(before, now) == ["the compiler"]
 
@@ -248,7 +252,10 @@ def test_a_folder_of_another_kind_is_left_alone(files, examples, tmp_path, kept_
     theirs.mkdir()
     (theirs / "diary.txt").write_text("dear")
     for resume in (False, True):
-        compiled(folder, examples, options(files, equalize="none"), resume=resume)
+        (finding,) = compiled(
+            folder, examples, options(files, equalize="none"), resume=resume
+        ).findings
+        assert (finding.code, finding.warning) == ("nothing-kept", True)
         assert [path.name for path in theirs.iterdir()] == ["diary.txt"]
 
 

@@ -8,7 +8,7 @@ import pytest
 from snn_compile.cli.failures import report_failure
 from snn_compile.cli.resuming import naming_resumption
 from snn_compile.cli.signals import Terminated
-from snn_compile.errors import UsageError
+from snn_compile.errors import DeviceError, UsageError
 
 
 def last_line(
@@ -30,7 +30,12 @@ def last_line(
 WORDS = ("tune", "my net.onnx", "--train", "t.npz")
 
 
-@pytest.mark.parametrize("error", [Terminated(2), KeyboardInterrupt(), MemoryError(), OSError(28)])
+SURROUNDINGS = [DeviceError("lost", code="scheduler-lost"), UsageError("full", code="worker-disk")]
+
+
+@pytest.mark.parametrize(
+    "error", [Terminated(2), KeyboardInterrupt(), MemoryError(), OSError(28), *SURROUNDINGS]
+)
 def test_the_last_line_is_the_command(
     capsys: pytest.CaptureFixture[str], error: BaseException
 ) -> None:

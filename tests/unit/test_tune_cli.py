@@ -81,11 +81,17 @@ def test_a_tuned_folder_is_a_compiled_folder(examples, labelled, tmp_path, codin
                 "--evaluate", test, "--no-progress") == 0  # fmt: skip
     captured = capsys.readouterr()
     assert "untuned" in captured.out
-    assert "epoch 2" in captured.err
     report = json.loads((folder / "report.json").read_text())
     stages = [rung["stage"] for rung in report["ladder"]]
     assert stages[-3:] == ["untuned", "fixed", "mapped"]
-    assert len(report["tune"]["curve"]) == 3
+    found = report["tune"]
+    assert len(found["curve"]) == 3
+    assert found["best_epoch"] == max(range(3), key=lambda k: found["curve"][k]["merit"])
+    epochs = [line for line in captured.err.splitlines() if line.startswith("  epoch ")]
+    assert len(epochs) == 3
+    marked = [line for line in epochs if line.endswith("best")][-1]
+    assert marked == epochs[found["best_epoch"]]
+    assert f"calibrated loss {-found['curve'][found['best_epoch']]['merit']:.4f}" in marked
     before, after = CompiledModel.load(base), CompiledModel.load(folder)
     assert after.report["tune"]["before"] == before.report["ladder"][-1]["top1"]
     assert "<h2>Tuning</h2>" in (folder / "report.html").read_text()
@@ -125,6 +131,19 @@ def test_a_network_tuned_before_it_is_converted(examples, labelled, tmp_path, ca
     found = json.loads((tmp_path / "tuned" / "report.json").read_text())["tune"]
     assert found["after"] >= found["before"] > 50
     assert found["judged_by"] == "the float network with quantized activations"
+    assert found["kept"] == "tuned"
+    plain = ["-o", tmp_path / "plain", "-q", *words[:6], "--evaluate", labelled / "test.npz"]
+    assert main([str(word) for word in (model, *plain, "--no-emit")]) == 0
+    ladders = [
+        json.loads((tmp_path / name / "report.json").read_text())["ladder"]
+        for name in ("plain", "tuned")
+    ]
+    untuned, tuned = ({rung["stage"]: rung["top1"] for rung in ladder} for ladder in ladders)
+    stages = ["onnx", "folded", "untuned", "trained", "rate", "spiking", "fixed", "mapped"]
+    assert list(tuned) == stages
+    assert tuned["folded"] == untuned["folded"]
+    assert tuned["untuned"] == untuned["fixed"] == found["before"]
+    assert tuned["trained"] == pytest.approx(tuned["rate"], abs=1)
     assert main(["verify", str(tmp_path / "tuned"), "--against", "golden,engine"]) == 0
 
 
@@ -221,6 +240,39 @@ def test_a_checkpoint_goes_where_the_folder_goes(examples, labelled, tmp_path):
     model = examples / "digits_mlp.onnx"
     assert tune(model, "-o", folder, "--coding", "rate", "-T", "1", *words) == 0
     assert [path.name for path in folder.parent.iterdir()] == ["tuned"]
+
+
+@pytest.mark.usefixtures("with_torch")
+@pytest.mark.parametrize("method", ["psg", "qcfs"])
+def test_the_better_network_is_kept(examples, labelled, tmp_path, method):
+    """Labels that are wrong by one: what was learned from them is worse on the right ones."""
+    from snn_compile import CompileOptions, compile_model
+    from snn_compile.tune import tune_model
+
+    with np.load(labelled / "train.npz") as file:
+        x, y = file["x"], file["y"]
+    model, calibrate = examples / "digits_mlp.onnx", examples / "digits_calibrate.npz"
+    compiling = CompileOptions(coding="sync", timesteps=2, emit=(), calibrate=calibrate)
+    base = compile_model(model, options=compiling, evaluate=(x, y))
+    training = {"epochs": 8, "learning_rate": 0.05, "patience": 0, "average": 0.0, "distill": 0.0}
+    tuned = tune_model(
+        model,
+        (x, (y + 1) % 10),
+        compile_options=compiling,
+        evaluate=(x, y),
+        method=method,
+        threads=1,
+        **training,
+    )
+    found, ladder = tuned.report["tune"], tuned.report["ladder"]
+    assert found["kept"] == "untuned"
+    assert found["after"] < found["before"] == ladder[-1]["top1"]
+    assert integers_of(tuned) == integers_of(base)
+    assert dict(tuned.provenance) == dict(base.provenance)
+    (told,) = (one for one in tuned.report["warnings"] if one["code"] == "tuned-worse")
+    assert f"--method {method}" not in told["hint"]
+    tuned.save(tmp_path / "kept")
+    assert main(["verify", str(tmp_path / "kept"), "--against", "golden,engine", "-q"]) == 0
 
 
 def test_a_tuned_network_that_is_worse_is_told():
@@ -326,6 +378,28 @@ def test_recorded_events_are_learned(shared_data, tmp_path):
 
 
 # ------------------------------------------------------------------------------ without
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "tune {model} --train a.npz --held-out h.npz --calibrate c.npz --evaluate e.npz",
+        "compile {model} --calibrate c.npz --evaluate e.npz",
+        "run d.snn --data a.npz",
+        "verify d.snn --data a.npz",
+    ],
+)
+def test_missing_files_are_named_before_any_work(examples, monkeypatch, capsys, line):
+    """All of them, and before torch is imported: that alone takes seconds."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    words = line.format(model=examples / "digits_mlp.onnx").split()
+    assert main([*words, "-q"]) == 2
+    told = capsys.readouterr().err
+    missing = [words[k : k + 2] for k, word in enumerate(words) if word.startswith("--")]
+    assert told.count("error[no-such-file]") == 1
+    for option, path in missing:
+        assert path in told
+        assert option in told
 
 
 def test_without_torch_the_error_says_what_to_install(labelled, tmp_path, monkeypatch, capsys):

@@ -32,11 +32,13 @@ from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.serialize import array_hashes, dump_program
 from snn_compile.mapping.placement_file import CORES, PLACEMENT
 from snn_compile.passes import Finding
-from snn_compile.plugins import BACKENDS, Backend
+from snn_compile.plugins import BACKENDS, Backend, StatesEncoding
 from snn_compile.plugins.host import TAIL, HostRunner, whole_on_chip
 from snn_compile.report import files
 from snn_compile.report.schema import REPORT, REPORT_PAGE
+from snn_compile.report.views import ReportViews
 from snn_compile.samples.named import ArraysLike, join_named
+from snn_compile.samples.rows import Rows
 from snn_compile.sealed import (
     EXPECTED,
     GOLDEN,
@@ -58,8 +60,8 @@ INPUT_COPIES = 4
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
-@dataclass(frozen=True, eq=False)
-class CompiledModel:
+@dataclass(frozen=True, eq=False, repr=False)
+class CompiledModel(ReportViews):
     """A network in fixed point, with the borders to real numbers and its report.
 
     Attributes:
@@ -140,7 +142,7 @@ class CompiledModel:
         """
         host = self.host()
         pieces: dict[str, list[npt.NDArray[Any]]] = {}
-        for rows in self.host_rows(host, self.simulate(x), self._samples(x)):
+        for rows in self.host_rows(host, self.simulate(x), self._samples(x)[:]):
             for name, values in rows.items():
                 pieces.setdefault(name, []).append(values)
         return {name: np.concatenate(values) for name, values in pieces.items()}
@@ -172,7 +174,7 @@ class CompiledModel:
         self, x: ArraysLike, *, record: bool = False, advance: Advance = no_progress
     ) -> Run:
         """Outputs as integers, activity and, if recorded, every message for real inputs."""
-        frames = self.encoding(self._samples(x))
+        frames = self.encoding(self._samples(x)[:])
         return engine.run(self.program, frames, record=record, advance=advance)
 
     def simulate_in_pieces(
@@ -218,7 +220,7 @@ class CompiledModel:
         parts = zip(self.program.inputs, self.encoding.parts, strict=True)
         return {node.id: part.shape for node, part in parts}
 
-    def _samples(self, x: ArraysLike) -> npt.NDArray[Any]:
+    def _samples(self, x: ArraysLike) -> Rows:
         samples = join_named(x, self.input_shapes)
         if samples.shape[1:] != self.encoding.shape:
             raise UsageError(
@@ -238,6 +240,8 @@ class CompiledModel:
         target = Path(folder)
         emitter: Backend = BACKENDS.load(backend)
         target.mkdir(parents=True, exist_ok=True)
+        if isinstance(emitter, StatesEncoding):
+            options = {**emitter.options_for(self.encoding), **options}
         emitter.emit(self.program, target, options=options)
 
     def save(
@@ -411,6 +415,10 @@ class CompiledModel:
             found.findings,
             tail=found.tail,
         )
+
+
+load = CompiledModel.load
+"""The name in ``snn_compile``."""
 
 
 @contextmanager

@@ -14,6 +14,12 @@ from typing import Any, ClassVar
 
 from snn_compile.printable import printable, printable_lines
 
+SURROUNDINGS = (
+    *("out-of-memory", "worker-lost", "worker-disk", "damaged-copy"),
+    *("file", "file-changed", "output-exists"),
+)
+"""Codes of what happened to a machine or to its files: the same command may succeed later."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -146,6 +152,13 @@ class AccuracyError(CompileError):
     default_code: ClassVar[str] = "accuracy-drop"
 
 
+class LimitError(CompileError):
+    """A cost is over the limit the user set. The artefacts are written all the same."""
+
+    exit_code: ClassVar[int] = 6
+    default_code: ClassVar[str] = "over-limit"
+
+
 class VerificationError(CompileError):
     """Two things that must be equal bit for bit are not."""
 
@@ -183,6 +196,29 @@ class CompileErrors(CompileError):  # noqa: N818  (the plural of a base class)
         return "\n".join([*(str(error) for error in self.errors), *nearest])
 
 
+def one_per_kind(errors: Sequence[CompileError]) -> list[CompileError]:
+    """Errors with the same code and remedy as one, which lists where else it is so."""
+    kinds: dict[tuple[str, str, str], list[CompileError]] = {}
+    for error in errors:
+        kinds.setdefault((type(error).__name__, error.code, error.hint), []).append(error)
+    return [_joined(alike) for alike in kinds.values()]
+
+
+def _joined(alike: Sequence[CompileError]) -> CompileError:
+    first, *others = alike
+    places = list(dict.fromkeys(e.origin.node for e in others if e.origin and e.origin.node))
+    if not others:
+        return first
+    listed = f": {', '.join(places[:MAX_LISTED])}" if places else ""
+    listed += f" and {len(places) - MAX_LISTED} more" if len(places) > MAX_LISTED else ""
+    message = f"{first.message}; likewise {len(others)} more{listed}"
+    return type(first)(message, code=first.code, origin=first.origin, hint=first.hint)
+
+
+MAX_LISTED = 20
+"""Places of an error that its message lists."""
+
+
 def raise_all(errors: Sequence[CompileError]) -> None:
     """Raise nothing, the one error, or all of them as one."""
     if len(errors) == 1:
@@ -196,3 +232,8 @@ def exit_code(error: CompileError) -> int:
     if isinstance(error, CompileErrors):
         return error.errors[0].exit_code
     return error.exit_code
+
+
+def is_passing(error: CompileError) -> bool:
+    """Whether it says nothing about what was asked for, and may not come again."""
+    return isinstance(error, DeviceError) or error.code in SURROUNDINGS

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from snn_compile.codings import Coding, Correction
@@ -38,13 +36,15 @@ from snn_compile.passes import PassObserver, Pipeline, no_observer
 from snn_compile.quantize.calibrate_potentials import CalibratePotentials
 from snn_compile.quantize.calibrate_resets import CalibrateResets
 from snn_compile.quantize.correct_biases import CorrectBiases
-from snn_compile.quantize.fit_layers import FitLayers
+from snn_compile.quantize.fit_layers import FitLayers, foreseen
 from snn_compile.quantize.quantize import Quantization
+from snn_compile.quantize.shared_drives import SharedDrives
 from snn_compile.quantize.states import MIN_STATE_BITS, STATE_BITS, States
 from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
 from snn_compile.samples.arrays import Samples
+from snn_compile.samples.rows import Array, Rows, computed
 from snn_compile.sim import engine
-from snn_compile.sim.frames import encoded
+from snn_compile.sim.frames import encoded_rows
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
 
@@ -74,9 +74,14 @@ class Lowering:
     decodings: Mapping[NodeId, OutputDecoding]
     curves: Mapping[NodeId, Curve] = field(default_factory=dict)
 
-    def outputs(self, x: npt.NDArray[Any]) -> list[Float]:
-        """Every output in fixed point for (N, *sample shape) samples, as real values."""
-        run = engine.run(self.program, self.encoding(x))
+    def outputs(self, x: Array, *, first: int = 0, before: Array | None = None) -> list[Float]:
+        """Every output in fixed point for (N, *sample shape) samples, as real values.
+
+        ``first`` is the index of the first sample among all, and ``before`` the one before it,
+        (1, *sample shape), if there is any.
+        """
+        shown = None if before is None or not len(before) else self.encoding(before)[0]
+        run = engine.run(self.program, self.encoding(x), first=first, before=shown)
         return [decoding(run.outputs[name]) for name, decoding in self.decodings.items()]
 
     @property
@@ -98,17 +103,18 @@ def lower(
     coding: Coding,
     observe: PassObserver = no_observer,
     given: Mapping[NodeId, Float] | None = None,
+    drives: SharedDrives | None = None,
 ) -> Lowering:
     """Thresholds, neurons, integers, and calibration of their errors.
 
-    Trained full scales (``given``) replace balanced ones.
+    Trained full scales (``given``) replace balanced ones. ``drives`` were recorded by calibration.
     """
     encoding = _encoding(folded, statistics, options)
     scales = dict(given or {})
     if given is None:
         scales = _scales(folded, statistics, samples, encoding, options, coding)
     curves = _curves(folded, statistics, scales, options, coding)
-    convert = conversion(folded, encoding, scales, samples, options, coding, curves)
+    convert = conversion(folded, encoding, scales, samples, options, coding, curves, drives)
     with threadpool_limits(BLAS_THREADS):
         quantization = convert(folded, observe).graph
     return Lowering(
@@ -143,16 +149,30 @@ def conversion(
     options: CompileOptions,
     coding: Coding,
     curves: Mapping[NodeId, Curve],
+    drives: SharedDrives | None = None,
 ) -> Pipeline[ANNGraph, Quantization]:
     """The passes from the folded network to the proven program that fits the target, in order."""
     to_spiking = replace(_to_spiking(encoding, scales, options, coding), curves=curves)
     passes = Pipeline.of(to_spiking).then(AlignPaths()).then(quantize_by(options))
     if samples is not None:
-        frames = encoded(encoding, samples.x)
+        frames = encoded_rows(encoding, samples.x)
         for adjust in _adjustments(folded, samples.x, frames, scales, options, coding):
+            if isinstance(adjust, FitLayers):
+                adjust = replace(adjust, drives=drives)
             passes = passes.then(adjust)
     passes = passes.then(Prove()).then(Schedule(coding.window))
     return passes.followed_by(fit_passes(load_target(options.target), options))
+
+
+def drives_to_share(
+    folded: ANNGraph, samples: Samples | None, options: CompileOptions, coding: Coding
+) -> SharedDrives | None:
+    """What calibration records for the fit of layers, if there will be one."""
+    if samples is None or options.relevant_to(coding.name).rounding != "compensated":
+        return None
+    shapes = {node.id: maps_shape(node.shape) for node in folded.graph}
+    n_steps = 1 if coding.single_step else coding.window.n_steps  # before it is scheduled
+    return foreseen(folded, shapes, len(samples), n_steps)
 
 
 def for_target(options: CompileOptions, target: Target) -> CompileOptions:
@@ -208,7 +228,7 @@ def _scales(
             hint="use it with --coding rate and --calibrate",
         )
     spiking = _to_spiking(encoding, scales, options, coding)(folded).graph
-    frames = encoding(samples.x)
+    frames = computed(encoding, samples.x)
     like = {node.id: node.like for node in rectifiers if node.like is not None}
     caps = {node.id: node.cap for node in rectifiers if node.cap is not None}
     return spike_norm(
@@ -277,8 +297,8 @@ def _to_spiking(
 
 def _adjustments(
     folded: ANNGraph,
-    x: npt.NDArray[Any],
-    frames: npt.NDArray[np.integer],
+    x: Rows,
+    frames: Rows,
     scales: Mapping[NodeId, Float],
     options: CompileOptions,
     coding: Coding,

@@ -1,4 +1,4 @@
-"""``--cluster``: where large data sets are evaluated."""
+"""``--cluster``: where large data sets are evaluated, and the points of a sweep compiled."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def option(function: F) -> F:
-    """The option."""
+    """The option of a command that spreads samples."""
+    return spreading("the samples")(function)
+
+
+def spreading(what: str) -> Callable[[F], F]:
+    """The option of a command that spreads something else."""
     return click.option(
         "--cluster",
         "address",
         metavar="ADDRESS",
-        help="Spread the samples over a Dask cluster: its scheduler's tcp:// or tls:// address or"
+        help=f"Spread {what} over a Dask cluster: its scheduler's tcp:// or tls:// address or"
         " file, or local[:N] for N processes here. The result is the same.",
-    )(function)
+    )
 
 
 def refuse_idle(address: str | None, data: Path | None) -> None:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from snn_compile.cli import cluster, trust
+from snn_compile.cli import ci, cluster, trust
 from snn_compile.cli.console import as_json, common, progress_options, results
 from snn_compile.cli.model_config import config_beside, options_for
 from snn_compile.cli.passes import AroundPasses, around_passes
 from snn_compile.cli.resuming import naming_resumption
 from snn_compile.cli.settings import GroupedCommand, settings
-from snn_compile.errors import AccuracyError, CompileError, Origin, UsageError, raise_all
+from snn_compile.errors import CompileError, UsageError, raise_all
+from snn_compile.files.presence import require_present
 from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from snn_compile.options import CompileOptions
     from snn_compile.pipeline.work import WorkFolder
     from snn_compile.report.observer import Observer
+    from snn_compile.report.outcome import Outcome
     from snn_compile.report.progress import TerminalObserver
     from snn_compile.signing import SigningKey
 
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 )
 @around_passes
 @trust.sign
+@ci.outputs("summary", "junit", "github", subject="model")
 @as_json
 @progress_options
 @common
@@ -59,6 +62,7 @@ def command(
     as_json: bool,
     quiet: bool,
     no_progress: bool,
+    outcome: Outcome,
     **given: Any,
 ) -> None:
     """Compile MODEL, an ONNX file, into a folder.
@@ -69,6 +73,7 @@ def command(
     """
     options = options_for(model, config, {**given, "emit": ""} if no_emit else given)
     refuse_unmeasurable(options)
+    require_present({"MODEL": model, **files_of(options)})
     if resume and passes.show_networks:
         raise UsageError(
             "--resume leaves out passes that have run, and their networks are to be shown",
@@ -85,6 +90,7 @@ def command(
         observer.stage("config", str(used))
     from snn_compile.bundle import claimed_output
     from snn_compile.pipeline.driver import compile_model
+    from snn_compile.report.tables import of_report
 
     def compiled_now(work: WorkFolder | None = None) -> CompiledModel:
         with cluster.workers_at(address) as workers:
@@ -103,10 +109,12 @@ def command(
     with claimed_output(folder), working(model, folder, options, observer, resume=resume) as work:
         compiled = compiled_now(None if passes.show_networks else work)
         write(compiled, folder, signing_key, observer)
+    outcome.warnings = compiled.report["warnings"]
+    outcome.tables += of_report(compiled.report)
     _show(compiled.report, folder, observer, as_json)
     trust.show_key(signing_key, as_json=as_json)
     passes.show_times(compiled.report["timing"])
-    check_accuracy(compiled.report, options.max_accuracy_drop, str(model))
+    check_limits(compiled.report, options, str(model), outcome)
 
 
 @contextmanager
@@ -147,51 +155,52 @@ def write(
         compiled.save(folder, sign=key, advance=advance)
 
 
-def check_accuracy(report: Any, limit: float | None, file: str) -> None:
-    """Compare the loss of accuracy with the limit.
+def check_limits(
+    report: Any, options: CompileOptions, file: str, outcome: Outcome | None = None
+) -> None:
+    """Hold a network to the limits of the options.
 
     Raises:
-        AccuracyError: the loss is larger.
+        CompileError: some are broken; all complaints at once.
     """
-    from snn_compile.report import figures, metrics
+    from snn_compile.report import limits
+    from snn_compile.report.outcome import Check
 
-    if limit is None or not report.get("ladder"):
-        return
-    rungs = figures.reference(report), figures.rung(report, figures.ANSWER)
-    if host := figures.rung(report, figures.HOST):
-        rungs = host["before"], host
-    origin = figures.origin_of(report)
-    errors: list[CompileError] = []
-    for before, after in zip(*map(metrics.of_rung, rungs), strict=True):
-        of_output = f" of '{before['name']}'" if before["name"] else ""
-        lost, one, other = metrics.points_lost(before, after), *map(metrics.score, (before, after))
-        if lost is None:
-            message = f"the loss{of_output} cannot be measured: its values do not vary"
-            hint = "give more samples with --evaluate"
-            errors.append(AccuracyError(message, code="unmeasurable", hint=hint))
-        elif lost > limit:
-            what = figures.WORDS[metrics.measure(before)].format(origin)
-            errors.append(
-                AccuracyError(
-                    f"{what}{of_output} fell from {one:.2f} to {other:.2f}, by {lost:.2f} points;"
-                    f" the limit is {limit:g}",
-                    hint="more bits, more steps, other thresholds; the report names the costliest"
-                    " layer",
-                )
-            )
-    for error in errors:
-        error.origin = Origin(file)
-    raise_all(errors)
+    broken = limits.broken(report, options, file)
+    if outcome is not None:
+        outcome.checks += [Check(name.replace("_", "-"), errors) for name, errors in broken.items()]
+    raise_all([error for errors in broken.values() for error in errors])
+
+
+def files_of(options: CompileOptions) -> dict[str, Path | None]:
+    """The files that options name, by the words for them."""
+    return {f"--{name}": getattr(options, name) for name in ("calibrate", "evaluate", "placement")}
 
 
 def refuse_unmeasurable(options: CompileOptions) -> None:
-    """Refuse an accuracy limit without evaluation data."""
+    """Refuse limits of what only samples show, where there are none."""
+    from snn_compile.report.limits import MEASURED
+
+    errors: list[CompileError] = []
     if options.max_accuracy_drop is not None and options.evaluate is None:
-        raise UsageError(
-            "--max-accuracy-drop needs evaluation data",
-            code="missing-data",
-            hint="add --evaluate",
+        errors.append(
+            UsageError(
+                "--max-accuracy-drop needs evaluation data",
+                code="missing-data",
+                hint="add --evaluate",
+            )
         )
+    if options.evaluate is None and options.calibrate is None:
+        errors += [
+            UsageError(
+                f"--{name.replace('_', '-')} needs samples: messages are counted on them",
+                code="missing-data",
+                hint="add --evaluate",
+            )
+            for name in MEASURED
+            if getattr(options, name) is not None
+        ]
+    raise_all(errors)
 
 
 def _show(report: Any, folder: Path, observer: TerminalObserver, as_json: bool) -> None:

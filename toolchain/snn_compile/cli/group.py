@@ -26,6 +26,7 @@ COMMANDS = (
     "reproduce",
     "hil",
     "diff",
+    "compare",
     "reduce",
     "conformance",
     "report",

@@ -208,7 +208,7 @@ def stimuli_of(
     from snn_compile.sim.frames import encoded
 
     samples = load(compiled, data)
-    return encoded(compiled.encoding, samples.x).astype(np.int64), samples.y
+    return encoded(compiled.encoding, samples.x[:]).astype(np.int64), samples.y
 
 
 def of_recording(folder: Path, path: Path, frames: Int, device: str | None) -> tuple[Int, str]:

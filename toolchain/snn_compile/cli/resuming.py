@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import click
 
-from snn_compile.errors import CompileError
+from snn_compile.errors import CompileError, is_passing
 from snn_compile.printable import printable
 
 
@@ -22,10 +22,9 @@ def naming_resumption(is_kept: Callable[[], bool], *options: str) -> Iterator[No
     """
     try:
         yield
-    except CompileError:
-        raise  # the same command would be refused again
     except BaseException as error:
-        if is_kept():
+        would_come_again = isinstance(error, CompileError) and not is_passing(error)
+        if is_kept() and not would_come_again:
             error.add_note(f"resume with: {_again(options)}")
         raise
 

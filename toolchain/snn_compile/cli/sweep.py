@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from snn_compile.cli import ci, cluster
 from snn_compile.cli.console import (
     as_json,
     common,
@@ -20,11 +21,12 @@ from snn_compile.cli.console import (
 )
 from snn_compile.cli.model_config import options_for
 from snn_compile.cli.settings import GroupedCommand, Setting
-from snn_compile.errors import AccuracyError, CompileError, DeviceError, Origin
+from snn_compile.errors import AccuracyError, CompileError, DeviceError, Origin, UsageError
 from snn_compile.options import CompileOptions
 from snn_compile.options.declared import Option, options_of
 
 if TYPE_CHECKING:
+    from snn_compile.report.outcome import Outcome
     from snn_compile.sweep.schema import Sweep
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -93,9 +95,10 @@ def axes(command: F) -> F:
     metavar="N",
     help="Processes of this machine (default: one per processor).",
 )
-@click.option("--cluster", default="", metavar="ADDRESS", help="A Dask scheduler in their place.")
+@cluster.spreading("the points")
 @axes
 @click.option("--no-emit", is_flag=True, help="Write no backend's files.")
+@ci.outputs("summary", "junit", "github", subject="model")
 @as_json
 @progress_options
 @common
@@ -109,11 +112,12 @@ def command(
     halving: bool,
     retry_failed: bool,
     workers: int | None,
-    cluster: str,
+    address: str | None,
     no_emit: bool,
     as_json: bool,
     quiet: bool,
     no_progress: bool,
+    outcome: Outcome,
     **given: Any,
 ) -> None:
     """Compile MODEL at each point of a grid, and show which points are worth their cost.
@@ -123,10 +127,19 @@ def command(
     sweep.html. Values that do not apply together are skipped, and the table says why.
     """
     from snn_compile.sweep.axes import read_grid
+    from snn_compile.sweep.outcome import checks_of, table_of
     from snn_compile.sweep.plan import Request, plan_of
     from snn_compile.sweep.run import sweep_on
     from snn_compile.sweep.terminal import TerminalSweepObserver
 
+    if address is not None:
+        cluster.check(address)
+        if workers is not None:
+            raise UsageError(
+                "--workers are processes of this machine, and --cluster takes others",
+                code="bad-option",
+                hint="give one of them; --cluster local:N starts N processes",
+            )
     words = {name: value for name, value in given.items() if value is not None and value != ()}
     if no_emit:
         words["emit"] = ""
@@ -140,7 +153,9 @@ def command(
     folder = output or Path(f"{model.stem}.sweep")
     observer = TerminalSweepObserver(messages(), quiet=quiet, bars=not no_progress)
     with observer.shown():
-        sweep = sweep_on(plan, folder, workers or os.cpu_count() or 1, cluster, observer)
+        sweep = sweep_on(plan, folder, workers or os.cpu_count() or 1, address, observer)
+    outcome.checks += checks_of(sweep)
+    outcome.tables.append(table_of(sweep))
     _show(sweep, folder, as_json=as_json)
     _refuse(sweep, folder)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from snn_compile.cli import cluster, trust
+from snn_compile.cli import ci, cluster, trust
 from snn_compile.cli.console import (
     as_json,
     common,
@@ -27,13 +27,15 @@ from snn_compile.errors import (
     VerificationError,
     raise_all,
 )
+from snn_compile.files.presence import require_present
 from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
     from snn_compile.hil.verification import Verification
-    from snn_compile.ir.fixedpoint import Int
     from snn_compile.report.observer import Observer
+    from snn_compile.report.outcome import Check, Outcome
+    from snn_compile.samples.rows import Rows
     from snn_compile.sim.batches import Advance
     from snn_compile.workers import Workers
 
@@ -62,6 +64,7 @@ second a step; no layer is ever left out."""
 )
 @cluster.option
 @trust.signer
+@ci.outputs("summary", "junit", "github", subject="folder")
 @as_json
 @progress_options
 @common
@@ -76,6 +79,7 @@ def command(
     as_json: bool,
     quiet: bool,
     no_progress: bool,
+    outcome: Outcome,
 ) -> None:
     """Check the seals of DIR, then compare everything in it with the reference simulator.
 
@@ -84,6 +88,9 @@ def command(
     else. Exit code 7 if a bit differs, 8 if a backend's environment is missing. The outcome is
     added to the reports.
     """
+    require_present({"--data": data})
+    from snn_compile.report.outcome import Check
+
     observer = progress_observer(quiet=quiet, no_progress=no_progress)
     compiled = trust.open_folder(folder, signer)
     trust.print_signer(folder, signer, quiet=quiet)
@@ -100,19 +107,30 @@ def command(
         with cluster.workers_at(address) as workers:
             for name in names:
                 try:
-                    outcome = compare(
+                    compared = compare(
                         compiled, folder, name, stimuli, time_limit, observer, samples, workers
                     )
-                    outcomes.append(outcome)
+                    outcomes.append(compared)
+                    outcome.checks.append(_check(folder, compared))
                 except DeviceError as error:
                     missing.append(error)
+                    outcome.checks.append(Check(name, [error]))
     finally:
         if outcomes:
             try:
                 record(folder, compiled.report, outcomes)
             finally:  # show the outcomes even if they cannot be stored
                 _show(outcomes, as_json)
-    raise_all([*_differences(folder, outcomes), *missing])
+    differences = [one for one in outcome.complaints if one not in missing]
+    raise_all([*differences, *missing])
+
+
+def _check(folder: Path, outcome: Verification) -> Check:
+    """The outcome of a comparison, for continuous integration."""
+    from snn_compile.report.outcome import Check
+
+    skipped = "not compared" if outcome.equal is None else ""
+    return Check(outcome.against, [*_differences(folder, [outcome])], skipped)
 
 
 def _differences(folder: Path, outcomes: list[Verification]) -> list[CompileError]:
@@ -169,7 +187,7 @@ def compare(
     stimuli: int | None,
     time_limit: float,
     observer: Observer,
-    frames: Int | None = None,
+    frames: Rows | None = None,
     workers: Workers | None = None,
 ) -> Verification:
     """Compare the reference with the golden traces, with the engine or with one backend.
@@ -195,7 +213,7 @@ def compare(
         if workers is not None and on_workers:
             return _compare_on(workers, compiled, name, frames, advance)
         if name == GOLDEN:
-            return compiled.verify_golden(frames, advance)
+            return compiled.verify_golden(frames[:], advance)
         if name == ENGINE:
             return engine.verify(compiled.program, frames, advance)
         if not (folder / name).is_dir():
@@ -204,23 +222,24 @@ def compare(
         backend = BACKENDS.load(name)
         if not isinstance(backend, Verifiable):
             return Verification(name, "the backend cannot run its output", 0, 0, 0, equal=None)
+        shown = frames[:].astype("int64")
         return backend.verify(
-            compiled.program, folder / name, frames, time_limit=time_limit, progress=advance
+            compiled.program, folder / name, shown, time_limit=time_limit, progress=advance
         )
 
 
-def frames_of(compiled: CompiledModel, data: Path | None) -> Int | None:
+def frames_of(compiled: CompiledModel, data: Path | None) -> Rows | None:
     """The samples of a file, encoded; None without one."""
     if data is None:
         return None
     from snn_compile.cli.run import load
-    from snn_compile.sim.frames import encoded
+    from snn_compile.sim.frames import encoded_rows
 
-    return encoded(compiled.encoding, load(compiled, data).x).astype("int64")
+    return encoded_rows(compiled.encoding, load(compiled, data).x)
 
 
 def _compare_on(
-    workers: Workers, compiled: CompiledModel, name: str, frames: Int, advance: Advance
+    workers: Workers, compiled: CompiledModel, name: str, frames: Rows, advance: Advance
 ) -> Verification:
     """Compare golden traces or the engine on workers."""
     from snn_compile.pipeline.spread.verification import trace_on, verify_engine_on
@@ -228,7 +247,7 @@ def _compare_on(
     if name == ENGINE:
         return verify_engine_on(workers, compiled.program, frames, advance)
     return compiled.verify_golden(
-        frames, recorded=trace_on(workers, compiled.program, frames, advance)
+        frames[:], recorded=trace_on(workers, compiled.program, frames, advance)
     )
 
 
@@ -236,21 +255,23 @@ def frames_for(
     compiled: CompiledModel,
     name: str,
     stimuli: int | None,
-    samples: Int | None = None,
+    samples: Rows | None = None,
     *,
     everything: bool = False,
-) -> Int:
+) -> Rows:
     """The stimuli of a comparison: as many as requested, or as fit; the engine may get all.
 
     ``samples`` are in place of the stored stimuli, which the golden traces belong to.
     """
     from snn_compile.hil import golden
+    from snn_compile.samples.rows import head
 
     fitting = max(MIN_STIMULI, ROWS // compiled.program.window.n_steps)
-    shown = compiled.stimulus if samples is None or name == GOLDEN else samples
+    shown: Rows = compiled.stimulus if samples is None or name == GOLDEN else samples
     of_engine = None if everything else golden.n_for_reference(compiled.program)
     by_default = {GOLDEN: None, ENGINE: of_engine}
-    return shown[: stimuli or by_default.get(name, fitting)]
+    most = stimuli or by_default.get(name, fitting)
+    return shown if most is None else head(shown, most)
 
 
 def expected(
@@ -259,7 +280,7 @@ def expected(
     names: list[str],
     stimuli: int | None,
     time_limit: float,
-    samples: Int | None = None,
+    samples: Rows | None = None,
 ) -> str:
     """How long each comparison will take, from its work and the speed of this machine."""
     from snn_compile.hil.duration import Speed

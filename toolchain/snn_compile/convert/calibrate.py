@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
-import numpy.typing as npt
 
 from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.linear import Float, Index
@@ -16,7 +15,8 @@ from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.sim.ann import Hook, evaluate, piece_size
+from snn_compile.samples.rows import Rows, blocks, split
+from snn_compile.sim.ann import Hook, piece_size, traverse
 from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.kernels import Array
 from snn_compile.sim.reproducible import Reproducible
@@ -169,7 +169,11 @@ def _functions(network: ANNGraph) -> dict[NodeId, list[NodeId]]:
 
 
 def calibrate(
-    network: ANNGraph, x: npt.NDArray[np.generic], *, advance: Advance = no_progress
+    network: ANNGraph,
+    x: Rows,
+    *,
+    advance: Advance = no_progress,
+    also: Callable[[int], Hook] | None = None,
 ) -> Calibration:
     """Run the network over the samples for the peaks, and again for the histograms if need be.
 
@@ -177,25 +181,25 @@ def calibrate(
         network: a network without max pools.
         x: (N, *sample shape).
         advance: progress callback, in samples; each sample counts twice.
+        also: gives a further observer of all values, for a piece from one sample on.
     """
     holds = _fits(network, len(x))
     collector, operators = _Collector(_functions(network), holds), Reproducible(network, x)
 
-    def run(hook: Hook, advance: Advance) -> None:
-        evaluate(
-            network,
-            x,
-            hook=hook,
-            operators=operators,
-            advance=advance,
-            piece_bytes=PIECE_BYTES,
+    def run(hook: Hook, advance: Advance, also: Callable[[int], Hook] | None = None) -> None:
+        def of_piece(start: int) -> Hook:
+            other = None if also is None else also(start)
+            return hook if other is None else lambda node, value: hook(node, other(node, value))
+
+        traverse(
+            network, x, of_piece, operators=operators, advance=advance, piece_bytes=PIECE_BYTES
         )
 
     if holds:
-        run(collector.peaks, lambda n: advance(2 * n))
+        run(collector.peaks, lambda n: advance(2 * n), also)
         collector.count_held()
     else:
-        run(collector.peaks, advance)
+        run(collector.peaks, advance, also)
         run(collector.histograms, advance)
     empty = np.zeros(0, np.int64)
     return Calibration(
@@ -207,14 +211,16 @@ def calibrate(
             )
             for key, peak in collector.peak.items()
         },
-        {key: _range(values) for key, values in network.inputs.split(x).items()},
+        {key: _range(values) for key, values in split(network.inputs, x).items()},
         len(x),
         collector.ranges,
     )
 
 
-def _range(x: npt.NDArray[np.generic]) -> tuple[Float, Float]:
+def _range(x: Rows) -> tuple[Float, Float]:
     """Smallest and largest value of an input (N, C, ...) per entry of its first axis, and 0."""
-    axes = (0, *range(2, x.ndim))
-    low, high = x.min(axis=axes).astype(np.float64), x.max(axis=axes).astype(np.float64)
-    return np.minimum(low, 0), np.maximum(high, 0)
+    axes = (0, *range(2, len(x.shape)))
+    low, high = np.zeros((2, *x.shape[1:2]))
+    for block in blocks(x):
+        low, high = np.minimum(low, block.min(axis=axes)), np.maximum(high, block.max(axis=axes))
+    return low, high

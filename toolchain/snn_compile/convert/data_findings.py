@@ -18,7 +18,8 @@ from snn_compile.convert.linear import Float
 from snn_compile.ir.graph import Shape
 from snn_compile.ir.inputs import Inputs
 from snn_compile.passes import Finding
-from snn_compile.samples.arrays import Array, Samples
+from snn_compile.samples.arrays import Samples
+from snn_compile.samples.rows import Array, Rows, split
 
 MIN_SAMPLES = 4 * TAIL_COUNTS[0]
 """Smallest adequate calibration set: a neuron of a dense layer has one activation per sample, and
@@ -52,16 +53,19 @@ def data_findings(
         inputs: of the network; None for a single one.
 
     Returns:
-        At most one finding with each of the codes ``few-samples``, ``constant-samples``,
-        ``distribution-shift`` and ``evaluation-in-calibration``; without calibration samples only
-        ``not-calibrated``.
+        At most one finding with each of the codes ``few-samples``, ``distribution-shift`` and
+        ``evaluation-in-calibration``, and of ``constant-samples`` one for each set; without
+        calibration samples ``not-calibrated`` in their place.
     """
-    if calibrate is None:
+    given = [samples for samples in (calibrate, evaluate) if samples is not None]
+    if not given:
         return (_NOT_CALIBRATED,)
-    sets = [calibrate.x] if evaluate is None else [calibrate.x, evaluate.x]
+    sets = [samples.x for samples in given]
     looks = [_Look.at(x, names) for x, names in zip(sets, _identities(sets), strict=True)]
-    found = [_few(looks[0]), _constant(looks[0])]
-    if evaluate is not None:
+    found = [_NOT_CALIBRATED if calibrate is None else _few(looks[0])]
+    for look, one in zip(looks, given, strict=True):
+        found.append(_constant(look, "calibration" if one is calibrate else "evaluation"))
+    if calibrate is not None and evaluate is not None:
         several = inputs if inputs is not None and len(inputs) > 1 else None
         found += [_shifted(*looks)] if several is None else _shifted_inputs(several, sets)
         found.append(_shared(*looks))
@@ -79,22 +83,25 @@ _NOT_CALIBRATED = Finding(
 Identity = int | bytes
 
 
-def _identities(sets: list[Array]) -> list[list[Identity]]:
+def _identities(sets: list[Rows]) -> list[list[Identity]]:
     """An identity for each sample of each set (N, *shape), equal for equal samples only.
 
     A cheap checksum distinguishes most samples; collisions get a longer one.
     """
-    dtype = np.result_type(*sets)
+    dtype = np.result_type(*(x.dtype for x in sets))
     sums = [[crc32(sample) for piece in _pieces(x, dtype) for sample in piece] for x in sets]
     counts = Counter(value for values in sums for value in values)
+    if len(counts) == sum(map(len, sums)):
+        return [[*values] for values in sums]
 
     def identity(sample: Array, value: int) -> Identity:
-        if counts[value] == 1:
-            return value
-        return sha256(np.asarray(sample, dtype).tobytes()).digest()
+        return value if counts[value] == 1 else sha256(sample.tobytes()).digest()
+
+    def samples(x: Rows) -> Iterator[Array]:
+        return (sample for piece in _pieces(x, dtype) for sample in piece)
 
     return [
-        [identity(sample, value) for sample, value in zip(x, values, strict=True)]
+        [identity(sample, value) for sample, value in zip(samples(x), values, strict=True)]
         for x, values in zip(sets, sums, strict=True)
     ]
 
@@ -117,16 +124,18 @@ class _Look:
     constant: npt.NDArray[np.bool_]
 
     @staticmethod
-    def at(x: Array, identities: list[Identity]) -> _Look:
+    def at(x: Rows, identities: list[Identity]) -> _Look:
         """The statistics of samples (N, *shape)."""
         channels = _channels(x.shape[1:])
         low, high = (
             np.concatenate([end(maps, axis=2) for maps in _maps(x, channels)], dtype=np.float64)
             for end in (np.min, np.max)
         )
-        some = x[:: -(-len(x) // MAX_COMPARED)]
+        every = -(-len(x) // MAX_COMPARED)
         mean, spread = (
-            np.concatenate([of(maps, axis=2) for maps in _maps(some, channels)], dtype=np.float64)
+            np.concatenate(
+                [of(maps, axis=2) for maps in _maps(x, channels, every)], dtype=np.float64
+            )
             for of in (np.mean, np.std)
         )
         names = [f"channel {c}" for c in range(channels)] if channels > 1 else ["a sample"]
@@ -135,6 +144,7 @@ class _Look:
             statistics[f"mean of {name}"] = mean[:, c]
             statistics[f"spread within {name}"] = spread[:, c]
         if 1 < x.shape[1] <= MAX_FEATURES and prod(x.shape[2:]) == 1:
+            some = x[::every]
             features = some.reshape(len(some), -1).astype(np.float64)
             statistics |= {f"feature {i}": values for i, values in enumerate(features.T)}
         constant = (low == high).all(axis=1) & (prod(x.shape[1:]) > channels)
@@ -149,15 +159,16 @@ def _channels(shape: Shape) -> int:
     return shape[0] if prod(shape[1:]) > 1 else 1
 
 
-def _pieces(x: Array, dtype: np.dtype[np.generic]) -> Iterator[Array]:
-    size = max(1, PIECE_BYTES // max(1, x[:1].nbytes))
+def _pieces(x: Rows, dtype: np.dtype[np.generic], every: int = 1) -> Iterator[Array]:
+    """Every so many samples, a few at a time."""
+    size = every * max(1, PIECE_BYTES // max(1, x[:1].nbytes))
     for start in range(0, len(x), size):
-        yield np.ascontiguousarray(x[start : start + size], dtype)
+        yield np.ascontiguousarray(x[start : start + size : every], dtype)
 
 
-def _maps(x: Array, channels: int) -> Iterator[Array]:
+def _maps(x: Rows, channels: int, every: int = 1) -> Iterator[Array]:
     """Pieces of the samples as (N, C, values)."""
-    for piece in _pieces(x, x.dtype):
+    for piece in _pieces(x, x.dtype, every):
         yield piece.reshape(len(piece), channels, -1)
 
 
@@ -175,7 +186,7 @@ def _few(ours: _Look) -> Finding | None:
     )
 
 
-def _constant(ours: _Look) -> Finding | None:
+def _constant(ours: _Look, use: str) -> Finding | None:
     n = len(ours.identities)
     constant = int(ours.constant.sum())
     repeated = n - len(set(ours.identities))
@@ -185,7 +196,7 @@ def _constant(ours: _Look) -> Finding | None:
     counts = {"constant": constant, "repeated": repeated}
     parts = " and ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
     return Finding(
-        f"of {n:,} calibration samples, {parts}: {useful:,} are informative",
+        f"of {n:,} {use} samples, {parts}: {useful:,} are informative",
         code="constant-samples",
         hint="check the origin of the file; use samples representative of deployment",
         warning=True,
@@ -219,9 +230,9 @@ def _shifted(ours: _Look, theirs: _Look) -> Finding | None:
     )
 
 
-def _shifted_inputs(inputs: Inputs[Any], sets: list[Array]) -> Iterator[Finding | None]:
+def _shifted_inputs(inputs: Inputs[Any], sets: list[Rows]) -> Iterator[Finding | None]:
     """The same for each of several inputs, by its name."""
-    ours, theirs = (inputs.split(x) for x in sets)
+    ours, theirs = (split(inputs, x) for x in sets)
     for node in inputs:
         found = _shifted(_Look.at(ours[node.id], []), _Look.at(theirs[node.id], []))
         if found is not None:

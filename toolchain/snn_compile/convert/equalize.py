@@ -9,7 +9,6 @@ from math import prod
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from snn_compile.convert.expand import expand, maps_shape
 from snn_compile.convert.isolate_operands import operand_sources
@@ -24,6 +23,7 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics import products
 from snn_compile.numerics.functions import power
 from snn_compile.passes import Finding, PassResult
+from snn_compile.samples.rows import Rows
 from snn_compile.sim.ann import apply
 from snn_compile.sim.kernels import Array
 
@@ -63,7 +63,7 @@ class Equalize:
 
     name: ClassVar[str] = "equalize"
     method: str
-    x: npt.NDArray[np.generic] | None = None
+    x: Rows | None = None
     beta: float = 1.0
     limits: tuple[float, float] = (0.25, 4.0)
     ranges: Mapping[NodeId, Float] | None = None

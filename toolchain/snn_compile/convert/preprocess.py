@@ -14,6 +14,9 @@ from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import PassResult
 
+PIXELS = (0, 255)
+"""Ends of the values of a pixel."""
+
 
 @dataclass(frozen=True)
 class FoldPreprocessing:
@@ -25,12 +28,15 @@ class FoldPreprocessing:
         mean_values: one per channel, or one for all; none for 0.
         scale_values: likewise; none for 1.
         input: name of the input; empty for the only one.
+        pixels: whether the raw values are pixels, whole numbers from 0 to 255: they are encoded as
+            they are, whatever the calibration samples reach.
     """
 
     name: ClassVar[str] = "fold-preprocessing"
     mean_values: tuple[float, ...] = ()
     scale_values: tuple[float, ...] = ()
     input: str = ""
+    pixels: bool = False
 
     def __call__(self, network: ANNGraph, /) -> PassResult[ANNGraph]:
         """Insert the scaling after the input.
@@ -42,7 +48,9 @@ class FoldPreprocessing:
             return PassResult(network)
         raise_all(list(self.complaints(network)))
         found = network.graph[NodeId(self.input or network.inputs[0].id)]
-        source = found.changed(step=None, ends=None)  # raw values have another grid
+        # Raw values have another grid.
+        step, ends = (np.ones(1), PIXELS) if self.pixels else (None, None)
+        source = found.changed(step=step, ends=ends)
         mean = _per_channel(self.mean_values or (0.0,), source)
         scale = _per_channel(self.scale_values or (1.0,), source)
         scaled = ann.Affine(

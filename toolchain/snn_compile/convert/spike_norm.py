@@ -9,9 +9,9 @@ import numpy as np
 
 from snn_compile.convert.linear import Float
 from snn_compile.ir import spiking
-from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import SpikingGraph
+from snn_compile.samples.rows import Rows
 from snn_compile.sim import spiking as simulation
 from snn_compile.sim.kernels import Array
 
@@ -25,7 +25,7 @@ MIN_SPIKES = 4
 
 def spike_norm(
     network: SpikingGraph,
-    frames: Int,
+    frames: Rows,
     scales: Mapping[NodeId, Float],
     chosen: Callable[[NodeId], bool],
     *,

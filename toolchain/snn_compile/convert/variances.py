@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from snn_compile.convert.expand import Affine, expand
 from snn_compile.convert.linear import Float, apply_map, scale_sources
@@ -17,7 +16,8 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics import products
 from snn_compile.numerics.functions import exp
-from snn_compile.sim.ann import evaluate
+from snn_compile.samples.rows import Rows
+from snn_compile.sim.ann import traverse
 from snn_compile.sim.kernels import Array
 from snn_compile.sim.reproducible import Reproducible
 
@@ -56,9 +56,7 @@ class Variances:
     found: dict[NodeId, Float] = field(default_factory=dict)
 
     @staticmethod
-    def measure(
-        network: ANNGraph, x: npt.NDArray[np.generic] | None, n_steps: int | None = None
-    ) -> Variances:
+    def measure(network: ANNGraph, x: Rows | None, n_steps: int | None = None) -> Variances:
         """Run the network over calibration samples."""
         if x is None or not len(x):
             raise ValueError("the data mode needs calibration samples")
@@ -79,7 +77,7 @@ class Variances:
                 moments.peak[key] = np.maximum(moments.peak.get(key, peak), peak)
             return value
 
-        evaluate(network, x, hook=add, operators=Reproducible(network, x), threads=False)
+        traverse(network, x, lambda _: add, operators=Reproducible(network, x), threads=False)
         return moments
 
     def of(self, source: NodeId, factors: Mapping[NodeId, Float]) -> Float:

@@ -14,6 +14,7 @@ import tokenize
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -29,6 +30,7 @@ from snn_compile.files.documents import (
     open_regular,
     parse_json,
 )
+from snn_compile.files.scratch import scratch_file
 
 Array = npt.NDArray[Any]
 
@@ -43,8 +45,29 @@ _PIECE = 1 << 20
 _KINDS = "?biufcSUmM"
 
 
+_LOCAL_HEADER = struct.Struct("<26xHH")
+"""Of a member, before its name and its extra field, whose lengths it ends with."""
+
+
 class PickledError(DamagedError):
     """An array holds Python objects."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """Where the values of an array lie in a file, in row-major order.
+
+    Attributes:
+        descriptor: of the open file; its owner closes it.
+        start: offset of the first value.
+        dtype: type of the values.
+        shape: of the array.
+    """
+
+    descriptor: int
+    start: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
 
 
 class Archive:
@@ -129,22 +152,51 @@ class Archive:
         """
         info = self._member(name)
         with self._zip.open(info) as stream:
-            dtype, found, fortran, header = _described(stream, name)
-            if dtype.kind not in kinds or not dtype.itemsize or dtype.names is not None:
-                raise DamagedError(f"member {name!r} is of type {dtype}")
+            dtype, found, fortran, header = _plain(stream, name, kinds)
             if shape is not None and found != shape:
                 raise DamagedError(f"member {name!r} has the shape {_short(found)}, not {shape}")
-            size = prod(found) * dtype.itemsize
             self._check_size(name, prod(found) * max(dtype.itemsize, itemsize), before)
-            if size != info.file_size - header:
-                raise DamagedError(
-                    f"member {name!r} claims an array of {memory.format_size(size)}, and has"
-                    f" {memory.format_size(max(info.file_size - header, 0))}"
-                )
+            size = _stated_size(info, dtype, found, header)
             array = np.empty(prod(found), dtype)
             if size:
                 _filled(array.view(np.uint8).data, stream, name)
         return array.reshape(found, order="F" if fortran else "C")
+
+    def size(self, name: str) -> int:
+        """Inflated size of a member in bytes, as the archive states it."""
+        return self._member(name).file_size
+
+    def region(self, name: str, *, kinds: str = _KINDS) -> Region | None:
+        """Where the values of an array lie; deflated ones are inflated to a temporary file.
+
+        The whole member is read once, and its checksum verified. None if the array is not in
+        row-major order. Errors as of ``array``; its size is bounded by the disk alone.
+
+        Raises:
+            NoRoomError: the temporary file does not fit the disk.
+        """
+        info = self._member(name)
+        with self._zip.open(info) as stream:
+            dtype, found, fortran, header = _plain(stream, name, kinds)
+            if fortran and len(found) > 1:
+                return None
+            size = _stated_size(info, dtype, found, header)
+            if info.compress_type == zipfile.ZIP_STORED:
+                for _ in _content(stream, size, name):
+                    pass
+                start = self._start(info) + header
+                return Region(os.dup(self._stream.fileno()), start, dtype, found)
+            with scratch_file(f"member {name!r}, inflated,", size) as file:
+                for piece in _content(stream, size, name):
+                    file.write(piece)
+                file.flush()
+                return Region(os.dup(file.fileno()), 0, dtype, found)
+
+    def _start(self, info: zipfile.ZipInfo) -> int:
+        """Offset of a member's content, whose header zipfile has checked."""
+        self._stream.seek(info.header_offset)
+        name, extra = _LOCAL_HEADER.unpack(self._stream.read(_LOCAL_HEADER.size))
+        return int(info.header_offset + _LOCAL_HEADER.size + name + extra)
 
     def _checked(self) -> dict[str, zipfile.ZipInfo]:
         """The members by name, each with plausible metadata."""
@@ -181,6 +233,29 @@ class Archive:
             )
 
 
+def _plain(
+    stream: IO[bytes], name: str, kinds: str
+) -> tuple[np.dtype[Any], tuple[int, ...], bool, int]:
+    """As ``_described``, of plain numbers or texts of some kinds."""
+    dtype, shape, fortran, header = _described(stream, name)
+    if dtype.kind not in kinds or not dtype.itemsize or dtype.names is not None:
+        raise DamagedError(f"member {name!r} is of type {dtype}")
+    return dtype, shape, fortran, header
+
+
+def _stated_size(
+    info: zipfile.ZipInfo, dtype: np.dtype[Any], shape: tuple[int, ...], header: int
+) -> int:
+    """Bytes of an array's values, which the member must have after the array's header."""
+    size = prod(shape) * dtype.itemsize
+    if size != info.file_size - header:
+        raise DamagedError(
+            f"member {info.filename!r} claims an array of {memory.format_size(size)}, and has"
+            f" {memory.format_size(max(info.file_size - header, 0))}"
+        )
+    return size
+
+
 class Arrays(Mapping[str, Array]):
     """The arrays of an npz file by name, each read on first access.
 
@@ -205,11 +280,43 @@ class Arrays(Mapping[str, Array]):
             self._read[name] = array
         return self._read[name]
 
+    def size(self, name: str) -> int:
+        """Bytes of an array and its header."""
+        return self._archive.size(self._names[name])
+
+    def region(self, name: str) -> Region | None:
+        """Where the values of an array lie; see ``Archive.region``."""
+        return self._archive.region(self._names[name], kinds=self._kinds)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # a mapping's own would read the array
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+def npy_region(path: Path) -> Region:
+    """Where the values of an npy file lie; its owner closes the descriptor.
+
+    Raises:
+        OSError: it cannot be read.
+        PickledError: it holds Python objects.
+        DamagedError: it is not an npy file, or not one whose rows lie one after the other.
+    """
+    with open_regular(path) as stream:
+        dtype, shape, fortran, header = _plain(stream, path.name, _KINDS)
+        if fortran and len(shape) > 1:
+            raise DamagedError("its order is column by column")
+        size, found = prod(shape) * dtype.itemsize, os.fstat(stream.fileno()).st_size - header
+        if size != found:
+            raise DamagedError(
+                f"it claims an array of {memory.format_size(size)}, and has"
+                f" {memory.format_size(max(found, 0))}"
+            )
+        return Region(os.dup(stream.fileno()), header, dtype, shape)
 
 
 def unequal(one: Array, other: Array) -> tuple[int, tuple[int, ...]]:
@@ -286,17 +393,25 @@ class _Counted:
 
 
 def _filled(target: Any, stream: IO[bytes], name: str) -> Any:
-    """Fill memory from a member, to its end, where its checksum is verified."""
+    """Fill memory from a member, to its end."""
     view, start = memoryview(target), 0
-    while start < len(view):
-        piece = stream.read(min(_PIECE, len(view) - start))
-        if not piece:
-            raise DamagedError(f"member {name!r} ends after {memory.format_size(start)}")
+    for piece in _content(stream, len(view), name):
         view[start : start + len(piece)] = piece
         start += len(piece)
+    return target
+
+
+def _content(stream: IO[bytes], size: int, name: str) -> Iterator[bytes]:
+    """What is left of a member, ``size`` bytes to its end, where its checksum is verified."""
+    done = 0
+    while done < size:
+        piece = stream.read(min(_PIECE, size - done))
+        if not piece:
+            raise DamagedError(f"member {name!r} ends after {memory.format_size(done)}")
+        yield piece
+        done += len(piece)
     if stream.read(1):
         raise DamagedError(f"member {name!r} continues beyond its size")
-    return target
 
 
 def _short(shape: tuple[int, ...]) -> str:

@@ -12,6 +12,7 @@ from snn_compile.hil.divergence import Divergence, divergence_in
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.samples.rows import Rows
 from snn_compile.sim import native, reference
 from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.engine import Engine, no_engine
@@ -37,7 +38,7 @@ class Compared:
     miscounted: Mapping[str, str]
 
 
-def verify(program: QuantizedGraph, frames: Int, advance: Advance = no_progress) -> Verification:
+def verify(program: QuantizedGraph, frames: Rows, advance: Advance = no_progress) -> Verification:
     """Compare the messages of the reference and of each build for the same stimuli.
 
     Args:
@@ -58,7 +59,7 @@ def verify(program: QuantizedGraph, frames: Int, advance: Advance = no_progress)
 
 def compare(
     program: QuantizedGraph,
-    frames: Int,
+    frames: Rows,
     advance: Advance = no_progress,
     *,
     first: int = 0,
@@ -73,7 +74,7 @@ def compare(
     found: dict[str, Divergence] = {}
     miscounted: dict[str, str] = {}
     for start, expected in reference.record_runs(program, frames, first=first, before=before):
-        piece = frames[start - first :][: expected.n_stimuli]
+        piece = frames[start - first : start - first + expected.n_stimuli]
         shown = reference.shown_before(frames, start - first, before)
         for build in [build for build in engines if build not in found]:
             actual = engines[build].run(piece, first=start, before=shown, record=True)

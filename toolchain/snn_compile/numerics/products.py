@@ -9,7 +9,7 @@ an operand is not enough, the remainder is rounded in turn and multiplied separa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from operator import iadd
 from typing import Any
@@ -191,6 +191,21 @@ def mean(x: npt.NDArray[np.number], axis: int) -> Float:
     """:func:`total` divided by the number of values; 0 for an empty axis."""
     found: Float = total(x, axis) / max(x.shape[axis], 1)
     return found
+
+
+def mean_of_parts(parts: Callable[[], Iterable[npt.NDArray[np.number]]]) -> Float:
+    """:func:`mean` along axis 0 of an array in parts, with the same bits.
+
+    Args:
+        parts: gives the parts in order, twice.
+    """
+    largest, n = np.zeros(()), 0
+    for part in parts():
+        largest = np.maximum(largest, np.abs(part).max(axis=0, initial=0))
+        n += len(part)
+    exponent = bit_length(largest) - (MANTISSA_BITS - 1 - int(bit_length(n)))
+    sums: Float = reduce(iadd, (rounded(part, exponent).sum(axis=0) for part in parts()))
+    return sums / max(n, 1)
 
 
 def blas(a: Real, b: Real, out: Real | None = None) -> Any:

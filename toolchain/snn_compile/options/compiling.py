@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from snn_compile.coding_registry import coding_class, coding_names
-from snn_compile.errors import CompileError
+from snn_compile.errors import CompileError, raise_all
 from snn_compile.files.documents import DamagedError
 from snn_compile.files.typed import complaint, instantiate
 from snn_compile.options import config_file
@@ -27,12 +27,14 @@ from snn_compile.options.kinds import (
     OfInputs,
     assignments,
     choice,
+    class_names,
     file,
     input_shapes,
     names,
     number,
     numbers_of_inputs,
     one_of,
+    recipe,
     switch,
     text,
     whole_number,
@@ -46,6 +48,7 @@ from snn_compile.options.traced import (
     TracedOptions,
     source,
 )
+from snn_compile.recipes import Recipe, read_recipe
 
 Input = Literal["current", "poisson", "graded", "events"]
 Reset = Literal["subtract", "zero"]
@@ -65,6 +68,9 @@ MAX_CHIPS = 1_000_000
 MAX_DISTANCE = 1e15
 """Bound of means and scales, up and down: scaled weights must stay finite when squared."""
 
+
+BY_RECIPE = "--preprocess"
+"""Origin of what a recipe states."""
 
 _DATA, _NETWORK, _NUMBERS, _RESULT = "Data", "Network and coding", "Numbers", "Result"
 _SPIKES = "Networks trained with spikes"
@@ -99,6 +105,29 @@ class CompileOptions(TracedOptions):
     )
     evaluate: Path | None = option(
         None, file("NPZ"), "Data for the accuracy of each stage: x and, for top-1, labels y.", _DATA
+    )
+    preprocess: str | None = option(
+        None,
+        recipe(),
+        "What happens to images before the network: a name (imagenet, torchvision:resnet50,"
+        " timm:NAME), a TOML file, or words key=value. Mean and std are folded into the network.",
+        _DATA,
+        _FLOAT,
+    )
+    samples: int | None = option(
+        None,
+        whole_number(1),
+        "Number of calibration samples that are drawn, the same of each class.",
+        _DATA,
+        _FLOAT,
+        shown="1024 of a folder or list of files, all of an array",
+    )
+    labels: tuple[str, ...] = option(
+        (),
+        class_names(),
+        "Names of the classes, in their order: a line each, or JSON.",
+        _DATA,
+        shown="names of the folders of images",
     )
     input_shape: tuple[str, ...] = option(
         (),
@@ -323,6 +352,22 @@ class CompileOptions(TracedOptions):
         " 100 R2, of any output; beyond it, exit code 6. Requires --evaluate.",
         _RESULT,
     )
+    max_energy: float | None = option(
+        None,
+        number("UJ", "microjoules, 0 or more", lambda energy: energy >= 0),
+        "Largest dynamic energy of an inference, in microjoules, by the estimate; beyond it, exit"
+        " code 6. Requires --evaluate or --calibrate.",
+        _RESULT,
+    )
+    max_latency: float | None = option(
+        None,
+        number("US", "microseconds, 0 or more", lambda latency: latency >= 0),
+        "Largest latency of an inference, in microseconds, likewise.",
+        _RESULT,
+    )
+    max_cores: int | None = option(
+        None, whole_number(1), "Largest number of cores; beyond it, exit code 6.", _RESULT
+    )
     seed: int = option(
         0,
         whole_number(0),
@@ -367,6 +412,31 @@ class CompileOptions(TracedOptions):
     layers: tuple[LayerOptions, ...] = option(
         (), tables(lambda: CompileOptions), "Overrides by layer name.", ""
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.preprocess is not None:
+            self._take(read_recipe(self.preprocess))
+
+    def _take(self, recipe: Recipe) -> None:
+        """Mean, scale and layout of a recipe; those of an earlier one are replaced."""
+        origins, errors = dict(self.origins), list[CompileError]()
+        stated: dict[str, Any] = {
+            "mean_values": recipe.mean_values,
+            "scale_values": recipe.scale_values,
+        }
+        if recipe.input:
+            stated = {name: ((recipe.input, values),) for name, values in stated.items()}
+        if recipe.layout:
+            stated["layout"] = recipe.layout
+        for name, value in stated.items():
+            if self.is_given(name) and origins[name] != BY_RECIPE and getattr(self, name) != value:
+                allowed = f"it without --preprocess, which states {name.replace('_', ' ')} itself"
+                errors.append(self.refusal(name, allowed))
+            object.__setattr__(self, name, value)
+            origins.setdefault(name, BY_RECIPE)
+        raise_all(errors)
+        object.__setattr__(self, "origins", origins)
 
     def contradictions(self) -> Iterable[tuple[tuple[str, ...], CompileError]]:
         """Bursts without rate coding or reset by subtraction, and a search without a bound."""
@@ -479,8 +549,8 @@ def beside_config(config: Path, name: str, value: Any) -> Any:
     """Paths in a configuration file are relative to its folder."""
     if not isinstance(value, str):
         return value
-    if name in ("calibrate", "evaluate", "placement") or (
-        name == "target" and value.endswith(".toml")
+    if name in ("calibrate", "evaluate", "placement", "labels") or (
+        name in ("target", "preprocess") and value.endswith(".toml")
     ):
         return str(config.parent / value)
     return value

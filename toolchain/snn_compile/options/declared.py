@@ -94,7 +94,7 @@ class Option:
             found = self.kind.read(value)
         except CompileError as error:  # of a value that holds several
             for one in all_of(error):
-                one.origin = where
+                one.origin = one.origin or where
             raise
         except (TypeError, ValueError):
             raise UsageError(

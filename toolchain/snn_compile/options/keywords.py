@@ -25,6 +25,9 @@ class Keywords(TypedDict, total=False):
     A test holds them to the declarations; samples are arguments of their own.
     """
 
+    labels: Sequence[str] | Path | str
+    preprocess: str | Path | Mapping[str, Any] | None
+    samples: int | None
     input_shape: Mapping[str, Sequence[int | str]] | Sequence[str] | str
     outputs: Sequence[str]
     cut_at: Sequence[str]
@@ -57,6 +60,9 @@ class Keywords(TypedDict, total=False):
     layout: Layout
     emit: Sequence[str]
     max_accuracy_drop: float | None
+    max_energy: float | None
+    max_latency: float | None
+    max_cores: int | None
     seed: int
     event_step: float | None
     nir_dt: float | None

@@ -9,7 +9,9 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from snn_compile.options.class_names import read_class_names
 from snn_compile.options.shapes import name_and_sizes, read_shapes
+from snn_compile.recipes import read_recipe
 
 Auto = Literal["auto"]
 AUTO: Auto = "auto"
@@ -142,6 +144,18 @@ def input_shapes() -> Kind:
         "one shape for each input",
         lambda shapes: len({name_and_sizes(one)[0] for one in shapes}) == len(shapes),
         repeats=True,
+    )
+
+
+def class_names() -> Kind:
+    """Names of classes: a file that has them, or a list."""
+    return Kind("a file of names", "FILE", read_class_names, 'labels = "labels.txt"')
+
+
+def recipe() -> Kind:
+    """A recipe of preprocessing, as the text of all that it states."""
+    return Kind(
+        "a recipe", "RECIPE", lambda value: read_recipe(value).text, 'preprocess = "imagenet"'
     )
 
 

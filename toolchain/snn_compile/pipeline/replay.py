@@ -21,8 +21,7 @@ import numpy as np
 from snn_compile.codings import Coding
 from snn_compile.convert.footprint import check_footprint, check_values
 from snn_compile.errors import CompileError, ModelError, Origin, UsageError
-from snn_compile.files.archives import Archive, Arrays
-from snn_compile.files.documents import MAX_JSON_SIZE, DamagedError, check_size, reading
+from snn_compile.files.documents import DamagedError, check_size, reading
 from snn_compile.files.typed import complaint
 from snn_compile.files.writing import replacing_file
 from snn_compile.ir import serialize
@@ -92,10 +91,8 @@ def load(path: Path) -> Replay:
     """
     hint = "use a replay file written by snn-compile"
     message = "the file replays no pass"
-    with reading(path, ModelError, "unreadable-replay", message, hint), Archive(path) as archive:
-        content = _of_this_version(archive.json("replay.json", MAX_JSON_SIZE))
-        stored = Arrays(archive)
-        arrays = {name: stored[str(k)] for k, name in enumerate(content["arrays"])}
+    with reading(path, ModelError, "unreadable-replay", message, hint):
+        content, arrays = values.read(path, "replay.json", _require_this_version)
         step, graph = (_CODEC.decode(content.get(part), arrays) for part in ("step", "graph"))
         known = isinstance(step, PASSES) and isinstance(graph, STAGES)
         if not (known or step is graph is None):
@@ -157,11 +154,9 @@ def _written(path: Path, content: bytes) -> Path:
     return path
 
 
-def _of_this_version(content: Any) -> _Content:
+def _require_this_version(content: Any) -> None:
     version = content.get("schema") if isinstance(content, dict) else None
     if version != SCHEMA or isinstance(version, bool):
         raise DamagedError(f"its schema is {version!r}, and this version reads {SCHEMA}")
     if wrong := complaint(content, _Content, "replay.json"):
         raise DamagedError(wrong)
-    checked: _Content = content
-    return checked

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy.typing as npt
-
 from snn_compile.codings import coding_of
 from snn_compile.convert.calibrate import Calibration
 from snn_compile.errors import UsageError
@@ -19,9 +17,12 @@ from snn_compile.passes import Finding
 from snn_compile.pluralize import pluralize
 from snn_compile.report import metrics
 from snn_compile.report.host import HostStage
-from snn_compile.report.ladder import Ladder
+from snn_compile.report.ladder import Ladder, Values
+from snn_compile.report.shards import answers_in_shards, shards_of
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.outputs import Expected
+from snn_compile.samples.rows import Array, Rows, head
+from snn_compile.samples.stored import Spool
 from snn_compile.sim import ann
 from snn_compile.sim.reproducible import Reproducible
 
@@ -97,15 +98,13 @@ class Promise:
         coding = coding_of(options, self.default_coding)
         lowered = lower(self.folded, self.statistics, self.calibrate, options, coding)
         if not self._ladder.rungs:
-            operators = Reproducible(self.folded, self.evaluate.x)
-            floats = ann.evaluate_outputs(self.folded, self.evaluate.x, operators=operators)
-            self._ladder.add("folded", floats)
-        values = lowered.outputs(self.evaluate.x[:n])
-        if (hosted := self._hosted(lowered, values)) is not None:
+            self._ladder.add_answers("folded", self._exact())
+        x = head(self.evaluate.x, n)
+        if (hosted := self._hosted(lowered, x)) is not None:
             before, after = hosted["before"], hosted
         else:
-            exact = [some[:n] for some in self._ladder.answers]
-            found = self._ladder.answers_of(values)
+            exact = [head(some, n) for some in self._ladder.answers]
+            found = answers_in_shards(self._ladder, lowered.outputs, x)
             before, after = (self._ladder.judged(some) for some in (exact, found))
         lost = metrics.most_points_lost(*map(metrics.of_rung, (before, after)))
         if lost is None:
@@ -116,14 +115,27 @@ class Promise:
             )
         return lost
 
-    def _hosted(
-        self, lowered: Lowering, values: Sequence[npt.NDArray[Any]]
-    ) -> dict[str, Any] | None:
-        """The rung ``host`` on the first samples; None if no output of the file can be judged."""
+    def _exact(self) -> Values:
+        """What is compared of the float network."""
+        operators = Reproducible(self.folded, self.evaluate.x)
+
+        def outputs(x: Array, **place: object) -> Sequence[Array]:
+            del place
+            return ann.evaluate_outputs(self.folded, x, operators=operators)
+
+        return answers_in_shards(self._ladder, outputs, self.evaluate.x)
+
+    def _hosted(self, lowered: Lowering, x: Rows) -> dict[str, Any] | None:
+        """The rung ``host`` on samples; None if no output of the file can be judged."""
         if self.host is None:
             return None
-        decoded = dict(zip(lowered.decodings, values, strict=True))
-        return self.host.rung(self.of_file, decoded, self.evaluate.x[: len(values[0])])
+        spools = {name: Spool(f"the values of '{name}'") for name in lowered.decodings}
+        for shard in shards_of(x):
+            values = lowered.outputs(shard.x, first=shard.start, before=shard.before)
+            for spool, some in zip(spools.values(), values, strict=True):
+                spool.append(some)
+        decoded = {name: spool.rows() for name, spool in spools.items()}
+        return self.host.rung(self.of_file, decoded, x)
 
     @cached_property
     def _ladder(self) -> Ladder:

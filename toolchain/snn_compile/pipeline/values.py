@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -54,10 +54,13 @@ from snn_compile.quantize.calibrate_resets import CalibrateResets
 from snn_compile.quantize.correct_biases import CorrectBiases
 from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.quantize import LayerNumbers, Quantization
+from snn_compile.quantize.shared_drives import SharedDrives
 from snn_compile.quantize.states import States
 from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
 from snn_compile.report.attribution import Loss
 from snn_compile.report.shards import Answers
+from snn_compile.samples.rows import ChosenRows, ComputedRows
+from snn_compile.samples.stored import StoredRows
 from snn_compile.targets.target import Confidence, Constant, Figure, Target, Times
 
 PASSES = (
@@ -131,6 +134,10 @@ class ValueCodec(serialize.Codec):
             return {"$type": _EXPRESSION, "text": spell(value)}
         if isinstance(value, list):
             value = tuple(value)
+        if isinstance(value, ComputedRows | ChosenRows | StoredRows):
+            value = value[:]  # of a pass that failed: all that it may read
+        if isinstance(value, SharedDrives):
+            value = None  # they are computed again
         if self._origins and isinstance(value, Origin):
             name = self.name_of(Origin)
             return {"$type": name, "file": value.file, "node": value.node, "op": value.op}
@@ -179,10 +186,16 @@ def write(
                 np.save(member, array, allow_pickle=False)
 
 
-def read(path: Path, name: str) -> tuple[Any, Mapping[str, Any]]:
-    """The document of such a file, and its arrays by name; errors as of ``Archive``."""
+def read(
+    path: Path, name: str, check: Callable[[Any], None] = lambda document: None
+) -> tuple[Any, Mapping[str, Any]]:
+    """The document of such a file, and its arrays by name; errors as of ``Archive``.
+
+    ``check`` sees the document before the arrays are read.
+    """
     with Archive(path) as archive:
         document = archive.json(name, MAX_JSON_SIZE)
+        check(document)
         stored = Arrays(archive)
         listed = document.get("arrays") if isinstance(document, dict) else None
         if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):

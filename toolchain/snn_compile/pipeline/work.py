@@ -11,7 +11,6 @@ folder could change a network, though, so one that others may write is left alon
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
@@ -22,8 +21,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, entry_points, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +35,12 @@ from snn_compile.pipeline.inputs import files_of
 from snn_compile.pipeline.progress_record import ProgressRecord
 from snn_compile.report.journal import Kept
 from snn_compile.sealed.provenance import provenance
-from snn_compile.workers.machine import PACKAGES
+from snn_compile.workers.program import program_hash
 
 WORTH = 2.0
 """Seconds from which on a compilation is worth keeping results of."""
 MOST_BYTES = 4 << 30
 """Of all results kept."""
-_PACKAGES = ("snn_compile", "snn_frontends", "snn_backends")
-_PLUGINS = ("frontends", "backends", "codings", "neurons")
-"""Entry points ``snn_compile.*`` whose code takes part in a compilation."""
 _DOCUMENT, _ENDING = "result.json", ".result"
 _CODEC = values.ValueCodec(origins=True)
 
@@ -64,7 +58,7 @@ def identity_of(model: Path, options: Any, given: Mapping[str, Any]) -> dict[str
         found["model.files"] = files_of(model).group
     except CompileError:  # the compilation itself says what is wrong with the file
         found["model.files"] = ""
-    return {**found, "code": _code()}
+    return {**found, "code": program_hash()}
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -119,6 +113,11 @@ class WorkFolder:
         self._start = time.monotonic()
         self._size = 0
         self._is_free = _is_ours(self.path)
+        if not self._is_free:
+            text = (
+                f"{self.path} is no folder of a compilation; it is left alone, and nothing is kept"
+            )
+            self._warn("nothing-kept", text)
         if not (resume and self._is_free and self._can_resume()):
             self._remove()
         self.n_kept = self._n_results
@@ -274,7 +273,10 @@ def _is_ours(path: Path) -> bool:
     """Whether a path is free, a link, or a folder with nothing but what is written here."""
     if path.is_symlink() or not path.exists():
         return True
-    names = [entry.name.removesuffix(".new") for entry in path.iterdir()] if path.is_dir() else [""]
+    try:
+        names = [entry.name.removesuffix(".new") for entry in path.iterdir()]
+    except OSError:  # no folder, or one of somebody else
+        return False
     return all(name == progress_record.RECORD or name.endswith(_ENDING) for name in names)
 
 
@@ -286,37 +288,3 @@ def _is_own(path: Path) -> bool:
     if not hasattr(os, "getuid"):
         return True
     return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-
-
-def _code() -> str:
-    """A hash of sizes and times of sources, plug-ins' and engine's too, and of libraries' versions.
-
-    Another version may compute other integers.
-    """
-    digest = hashlib.sha256()
-    plugins = (e for kind in _PLUGINS for e in entry_points(group=f"snn_compile.{kind}"))
-    packages = {*_PACKAGES, *(entry.module.partition(".")[0] for entry in plugins)}
-    for package in sorted(packages):
-        for path in _sources(package):
-            status = path.stat()
-            digest.update(f"{path}:{status.st_size}:{status.st_mtime_ns}\n".encode())
-    for library in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            digest.update(f"{library}:{version(library)}\n".encode())
-    return digest.hexdigest()
-
-
-def _sources(package: str) -> list[Path]:
-    """The source files of a top-level package, or of a module that is one file."""
-    spec = find_spec(package)
-    if spec is None:
-        return []
-    if spec.submodule_search_locations is None:
-        return [Path(spec.origin)] if spec.has_location and spec.origin else []
-    roots = sorted(spec.submodule_search_locations)
-    return [
-        path
-        for root in roots
-        for path in sorted(Path(root).rglob("*"))
-        if path.suffix in (".py", ".so", ".dll", ".toml")
-    ]

@@ -34,6 +34,7 @@ from snn_compile.quantize.correct_biases import (
 )
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.sweep import Sweep
+from snn_compile.samples.rows import Rows
 from snn_compile.sim import ann, bounds
 from snn_compile.sim.batches import map_batches
 from snn_compile.sim.kernels import Array
@@ -75,8 +76,8 @@ class CalibratePotentials:
 
     name: ClassVar[str] = "calibrate-potentials"
     folded: ANNGraph
-    x: npt.NDArray[np.number]
-    frames: npt.NDArray[np.integer]
+    x: Rows
+    frames: Rows
     scales: Mapping[NodeId, Float]
     readouts: bool = True
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, TypeGuard
 
 import numpy as np
-import numpy.typing as npt
 
 from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
 from snn_compile.ir.graph import NodeId
@@ -39,6 +38,7 @@ from snn_compile.quantize.correct_biases import (
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.sites import Sites, float_drives, rectifiers_and_outputs
 from snn_compile.quantize.sweep import Sweep
+from snn_compile.samples.rows import Rows
 from snn_compile.sim import bounds
 from snn_compile.sim.kernels import Array
 
@@ -79,8 +79,8 @@ class CalibrateResets:
 
     name: ClassVar[str] = "calibrate-resets"
     folded: ANNGraph
-    x: npt.NDArray[np.number]
-    frames: npt.NDArray[np.integer]
+    x: Rows
+    frames: Rows
     scales: Mapping[NodeId, Float]
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics import products
 from snn_compile.passes import Finding
+from snn_compile.samples.rows import Array, Rows, chosen
 from snn_compile.sim.ann import evaluate_outputs
 from snn_compile.sim.reproducible import Reproducible
 
@@ -19,14 +19,12 @@ HELD_OUT = 4
 MAX_MEASURED = 256
 """Maximal number of samples of the comparison."""
 
-Samples = npt.NDArray[np.generic]
-
 
 def least_error_of(
     modes: Iterable[str],
-    compiled: Callable[[str, Samples], Callable[[Samples], Sequence[Float]]],
+    compiled: Callable[[str, Rows], Callable[[Array], Sequence[Float]]],
     network: ANNGraph,
-    x: Samples,
+    x: Rows,
 ) -> tuple[str, Finding]:
     """The mode with fixed-point outputs closest to those of the float network.
 
@@ -47,8 +45,8 @@ def least_error_of(
     held[HELD_OUT - 1 :: HELD_OUT] = True
     if not held.any():
         held[-1] = True
-    new = x[held][:MAX_MEASURED]
-    seen = x[~held] if len(x) > 1 else x
+    new = x[np.flatnonzero(held)[:MAX_MEASURED]]
+    seen = chosen(x, np.flatnonzero(~held)) if len(x) > 1 else x
     floats = evaluate_outputs(network, new, operators=Reproducible(network, new))
     wanted = [values.astype(np.float64) for values in floats]
     tiny = float(np.finfo(np.float64).tiny)

@@ -29,6 +29,7 @@ from snn_compile.quantize import stock
 from snn_compile.quantize.quantize import LayerNumbers, Quantization, floor_loss
 from snn_compile.quantize.sites import has_drive
 from snn_compile.quantize.sweep import Sweep
+from snn_compile.samples.rows import Rows
 from snn_compile.sim import ann, bounds
 from snn_compile.sim.batches import map_batches
 from snn_compile.sim.kernels import Array
@@ -66,8 +67,8 @@ class CorrectBiases:
 
     name: ClassVar[str] = "correct-biases"
     folded: ANNGraph
-    x: npt.NDArray[np.number]
-    frames: npt.NDArray[np.integer]
+    x: Rows
+    frames: Rows
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
         """The same program with corrected biases, within the bounds of overflow."""

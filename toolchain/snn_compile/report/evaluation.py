@@ -8,9 +8,6 @@ from functools import partial
 from math import prod
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from snn_compile.codings import Coding
 from snn_compile.convert.linear import Float
 from snn_compile.ir import ann as ops
@@ -29,9 +26,10 @@ from snn_compile.report.journal import Journal, Kept, Work
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
 from snn_compile.report.pictures import pictures
-from snn_compile.report.shards import Answers, Shard, join, shards_of
+from snn_compile.report.shards import Answers, Shard, join, shard_starts, shards_of
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.outputs import Expected, OutputKind
+from snn_compile.samples.rows import Rows
 from snn_compile.sim import ann, engine, spiking
 from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.frames import encoded
@@ -76,15 +74,20 @@ class Stages:
         """Whether spikes are something else than activations: a payload equals its activation."""
         return not self.coding.payloads
 
-    def runs(self, shard: Shard) -> int:
-        """Samples of a shard in all stages, as the progress counts them."""
-        spiking = _first(shard, SPIKING_SAMPLES) if self.with_spikes else 0
-        return 2 * (len(shard.x) + _first(shard, LOCATING_SAMPLES)) + spiking
+    def runs(self, start: int, n: int) -> int:
+        """Samples in all stages, as the progress counts them, of n samples from one on."""
+        spiking = _among(start, n, SPIKING_SAMPLES) if self.with_spikes else 0
+        return 2 * (n + _among(start, n, LOCATING_SAMPLES)) + spiking
+
+
+def _among(start: int, n: int, first: int) -> int:
+    """How many of n samples from one on are among the first ones of all."""
+    return min(n, max(0, first - start))
 
 
 def _first(shard: Shard, n: int) -> int:
     """How many samples of a shard are among the first n of all."""
-    return min(len(shard.x), max(0, n - shard.start))
+    return _among(shard.start, len(shard.x), n)
 
 
 @dataclass(frozen=True)
@@ -131,10 +134,11 @@ def evaluate_stages(
     x, n = samples.x, len(samples)
     lowered, program = stages.lowered, stages.lowered.program
     ladder = Ladder(samples.expected)
-    total = sum(stages.runs(shard) for shard in shards_of(x))
+    total = stages.runs(0, n)
     with journal.progress("evaluate", pluralize(n, "sample"), total) as advance:
         here = partial(_answers_here, stages, samples.expected)
-        answers = join(_answers(x, elsewhere or here, stages, journal.work, advance))
+        parts = _answers(x, elsewhere or here, stages, journal.work, advance)
+        answers = join(samples.expected, parts)
     for stage, values in answers.stages.items():
         ladder.add_answers(stage, values, answers.note if stage == "onnx" else "")
     ladder.repeat("mapped", "fixed")
@@ -151,21 +155,28 @@ def evaluate_stages(
 
 
 def _answers(
-    x: Array, evaluate: Evaluate, stages: Stages, work: Work, advance: Advance
-) -> list[Answers]:
+    x: Rows, evaluate: Evaluate, stages: Stages, work: Work, advance: Advance
+) -> Iterator[Answers]:
     """The answers to all shards, in order, some of them kept by an interrupted compilation."""
-    found: dict[int, Answers] = {}
-    for shard in shards_of(x):
-        if (kept := work.recall(f"evaluate {shard.start}", Answers)) is not None:
-            found[shard.start] = kept.value
-            advance(stages.runs(shard))
-    done = frozenset(found)
-    left = [shard.start for shard in shards_of(x) if shard.start not in done]
-    open_shards = (shard for shard in shards_of(x) if shard.start not in done)
-    for start, answers in zip(left, evaluate(open_shards, advance), strict=True):
-        work.keep(f"evaluate {start}", Kept(answers))
-        found[start] = answers
-    return [found[start] for start in sorted(found)]
+    kept = {start for start in shard_starts(x) if work.recall(_name(start), Answers) is not None}
+    open_shards = (shard for shard in shards_of(x) if shard.start not in kept)
+    evaluated = evaluate(open_shards, advance)
+    size = shard_starts(x).step
+    for start in shard_starts(x):
+        if start not in kept:
+            answers = next(evaluated)
+            work.keep(_name(start), Kept(answers))
+            yield answers
+        elif (found := work.recall(_name(start), Answers)) is not None:
+            advance(stages.runs(start, min(size, len(x) - start)))
+            yield found.value
+        else:  # damaged since
+            yield from evaluate((s for s in shards_of(x) if s.start == start), advance)
+
+
+def _name(start: int) -> str:
+    """Of the answers to a shard, among what a compilation keeps."""
+    return f"evaluate {start}"
 
 
 def _answers_here(
@@ -179,7 +190,7 @@ _ATTRIBUTED = tuple[dict[NodeId, Loss], dict[str, int]]
 
 
 def _attributed(
-    stages: Stages, x: Array, journal: Journal
+    stages: Stages, x: Rows, journal: Journal
 ) -> tuple[dict[NodeId, Loss], dict[str, int]]:
     """The loss of each layer, and what the report states of its samples.
 
@@ -191,8 +202,8 @@ def _attributed(
         attribution.attribute,
         lowered.folded,
         lowered.program,
-        x[:n],
-        encoded(lowered.encoding, x[:n]),
+        first := x[:n],
+        encoded(lowered.encoding, first),
         lowered.scales,
         levels_of(lowered.folded, stages.coding),
         lowered.decodings,
@@ -213,7 +224,7 @@ def answers_to(
     found, ladder = Answers(), Ladder(expected)
 
     def add(stage: str, values: Sequence[Array]) -> None:
-        found.stages[stage] = ladder.answers_of(values)
+        found.stages[stage] = [some[:] for some in ladder.answers_of(values)]
 
     first, found.note = _outputs_of_file(stages, expected, x, advance)
     add("onnx", first)
@@ -252,7 +263,7 @@ def _between(x: Array, stages: Stages, advance: Advance) -> Iterator[tuple[str, 
 def described(
     decodings: Mapping[NodeId, OutputDecoding],
     ladder: Ladder,
-    x: npt.NDArray[np.number] | None = None,
+    x: Rows | None = None,
 ) -> list[dict[str, Any]]:
     """The entry ``outputs`` of ``report.json``; with pictures, once all stages are evaluated."""
     found: list[dict[str, Any]] = []

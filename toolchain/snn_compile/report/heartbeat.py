@@ -17,7 +17,7 @@ gives some thirty lines."""
 _POLL = 0.5
 
 
-@dataclass
+@dataclass(eq=False)
 class Step:
     """A step that is running.
 

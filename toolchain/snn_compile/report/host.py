@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from snn_compile.errors import UsageError
 from snn_compile.ir.ann import output_name
@@ -20,6 +19,7 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.plugins.host import HostRunner, WholeRunner, is_fixed
+from snn_compile.pluralize import pluralize
 from snn_compile.report.figures import HOST
 from snn_compile.report.ladder import Ladder
 from snn_compile.samples.outputs import (
@@ -30,11 +30,11 @@ from snn_compile.samples.outputs import (
     kind_of_shape,
     stated_kinds,
 )
+from snn_compile.samples.rows import Array, Rows, blocks, together
+from snn_compile.samples.stored import Spool
 
 MAX_CLASSES = 1 << 16
 """Bound of integers that are classes."""
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,7 @@ class HostStage:
         return OutputShapes(shapes, {**kinds, **asked}, network.inputs.shape, within)
 
     def rung(
-        self, expected: Sequence[Expected], decoded: Mapping[NodeId, Array], x: Array
+        self, expected: Sequence[Expected], decoded: Mapping[NodeId, Rows], x: Rows
     ) -> dict[str, Any] | None:
         """The entry of the ladder; None if no output can be judged.
 
@@ -97,8 +97,8 @@ class HostStage:
             decoded: real values of each readout, from the fixed-point network.
             x: raw samples.
         """
-        wanted = _stacked(expected, self.whole(x))
-        found = _stacked(expected, self.tail(decoded, x))
+        wanted = gathered(expected, (one for some in blocks(x) for one in self.whole(some)))
+        found = gathered(expected, self._by_tail(decoded, x))
         judged = [
             _with_classes(one, wanted[one.name], found[one.name])
             for one in expected
@@ -108,10 +108,17 @@ class HostStage:
             return None
         ladder = Ladder(judged)
         ladder.add("onnx", [wanted[one.name] for one in judged])
-        ladder.add(HOST, [found[one.name] for one in judged])
+        names = [one.name for one in judged]
+        notes = (_no_numbers(name, wanted[name], found[name]) for name in names)
+        ladder.add(HOST, [found[name] for name in names], "; ".join(filter(None, notes)))
         before, rung = ladder.rungs
         kept = {key: value for key, value in before.items() if key not in ("n", "note")}
         return {**rung, "before": kept}
+
+    def _by_tail(self, decoded: Mapping[NodeId, Rows], x: Rows) -> Iterator[Mapping[str, Array]]:
+        """The outputs of the file for each sample, from the readouts."""
+        for some, *values in together(x, *decoded.values()):
+            yield from self.tail(dict(zip(decoded, values, strict=True)), some)
 
 
 def expected_of(
@@ -132,30 +139,51 @@ def expected_of(
     return tuple(found)
 
 
-def _with_classes(expected: Expected, *values: Array) -> Expected:
+def _with_classes(expected: Expected, *values: Rows) -> Expected:
     """What is expected of integers, with as many classes as occur."""
     if values[0].dtype.kind != "i" or expected.kind is OutputKind.REGRESSION:
         return expected
-    y = expected.y
-    most = max(int(some.max(initial=0)) for some in (*values, *(() if y is None else (y,))))
-    if y is not None and min(int(some.min(initial=0)) for some in values) < 0:
+    y, ends = expected.y, [_ends(some) for some in values]
+    most = max(high for _, high in (*ends, *(() if y is None else (_ends(y),))))
+    if y is not None and min(low for low, _ in ends) < 0:
         y = None  # they are no classes
     return replace(expected, shape=(most + 1, *expected.shape[1:]), y=y)
 
 
-def _stacked(
+def _no_numbers(name: str, wanted: Rows, found: Rows) -> str:
+    """What to say of an output that is NaN or infinite for some samples."""
+    here, there = (
+        sum(int((~np.isfinite(some).all(axis=1)).sum()) for some in blocks(rows))
+        for rows in (found, wanted)
+    )
+    if not here and not there:
+        return ""
+    of = f"of {pluralize(len(found), 'sample')}"
+    return f"'{name}' is no number for {here:,} {of}, and for {there:,} as the file computes it"
+
+
+def _ends(rows: Rows) -> tuple[int, int]:
+    """The smallest integer and the largest one, 0 among them."""
+    low = min(int(some.min(initial=0)) for some in blocks(rows))
+    return low, max(int(some.max(initial=0)) for some in blocks(rows))
+
+
+def gathered(
     expected: Sequence[Expected], samples: Iterable[Mapping[str, Array]]
-) -> dict[str, Array]:
+) -> dict[str, Rows]:
     """The values of outputs for all samples, of those that have the expected size."""
-    pieces: dict[str, list[Array]] = {one.name: [] for one in expected}
-    for outputs in samples:
-        for name, values in pieces.items():
-            values.append(outputs[name].reshape(-1))
+    forms = dict[str, tuple[int, type[np.number]]]()
+    spools = {one.name: Spool(f"the values of '{one.name}'") for one in expected}
     sizes = {one.name: prod(one.shape) for one in expected}
-    found = {}
-    for name, values in pieces.items():
-        whole = sizes[name] == MAX_CLASSES * values[0].size and values[0].dtype.kind in "iub"
-        size = sizes[name] // (MAX_CLASSES if whole else 1)
-        if all(value.size == size for value in values):
-            found[name] = np.stack(values).astype(np.int64 if whole else np.float64)
-    return found
+    for outputs in samples:
+        for name in [*spools]:
+            value = outputs[name].reshape(-1)
+            if name not in forms:
+                whole = sizes[name] == MAX_CLASSES * value.size and value.dtype.kind in "iub"
+                forms[name] = (value.size, np.int64) if whole else (sizes[name], np.float64)
+            size, kind = forms[name]
+            if value.size == size:
+                spools[name].append(value[None].astype(kind))
+            else:
+                del spools[name]
+    return {name: spool.rows() for name, spool in spools.items()}

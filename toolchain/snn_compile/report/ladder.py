@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
-
-import numpy.typing as npt
 
 from snn_compile.report import metrics
 from snn_compile.samples.outputs import Expected, OutputKind
+from snn_compile.samples.rows import Rows, computed, head
 
-Values = Sequence[npt.NDArray[Any]]
+Values = Sequence[Rows]
 """The values of each output, (n, ...)."""
 
 
@@ -57,7 +57,7 @@ class Ladder:
         else:
             latest = self._latest
             before, known = latest if latest and len(latest[1][0]) >= n else self._whole
-            rung["before"] = {"stage": before, **self.judged([some[:n] for some in known])}
+            rung["before"] = {"stage": before, **self.judged([head(some, n) for some in known])}
         self._latest = stage, answers
         self.rungs.append(rung)
 
@@ -83,7 +83,7 @@ class Ladder:
     def answers_of(self, values: Values) -> Values:
         """What is compared of each output."""
         pairs = zip(self.expected, values, strict=True)
-        return [metrics.answers(expected, some) for expected, some in pairs]
+        return [computed(partial(metrics.answers, expected), some) for expected, some in pairs]
 
     def judged(self, answers: Values) -> dict[str, Any]:
         """The figures of the answers to the first samples.

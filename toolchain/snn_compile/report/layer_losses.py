@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy.typing as npt
-
 from snn_compile.lowering import Lowering
 from snn_compile.report import figures
 from snn_compile.report.evaluation import Outcome
 from snn_compile.report.fixed_layers import fixed_layers
 from snn_compile.report.layer_bounds import has_bounds
+from snn_compile.samples.rows import Rows
 
 EXPECTED_LOSS = 1.0
 """Points that a network may lose before the report shows where."""
@@ -34,7 +33,7 @@ def has_lost(ladder: Sequence[Mapping[str, Any]], limit: float | None) -> bool:
     return bool(before - after > (EXPECTED_LOSS if limit is None else min(limit, EXPECTED_LOSS)))
 
 
-def with_losses(outcome: Outcome, lowered: Lowering, x: npt.NDArray[Any]) -> Outcome:
+def with_losses(outcome: Outcome, lowered: Lowering, x: Rows) -> Outcome:
     """The outcome with the layers that lose most, in order of the network.
 
     Nothing is added where layers have no bounds by themselves.

@@ -14,16 +14,16 @@ Shares are in percent; ``r2`` is the share of the variance of all values that is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from snn_compile.numerics import products
+from snn_compile.numerics.products import mean_of_parts
 from snn_compile.samples.outputs import Expected, OutputKind
+from snn_compile.samples.rows import Array, Rows, blocks, head, together
 
-Array = npt.NDArray[Any]
 Figures = dict[str, Any]
 """``name``, ``kind`` and the figures of the kind."""
 
@@ -59,7 +59,7 @@ def answers(expected: Expected, values: Array) -> Array:
         positions = expected.shape[1:] if expected.kind is OutputKind.SEGMENTATION else ()
         return values.reshape(len(values), *positions)
     if expected.kind is OutputKind.CLASSES:
-        values, axis = values.reshape(len(values), -1), 1
+        values, axis = values.reshape(len(values), prod(values.shape[1:])), 1
     else:
         values, axis = values.reshape(len(values), *expected.shape), 1 + expected.axis
     if values.shape[axis] == 1:
@@ -73,22 +73,22 @@ def classes_of(report: Mapping[str, Any], shape: tuple[int, ...]) -> Expected:
     return Expected(shown.get("name", ""), shape, threshold=shown.get("threshold", 0.0))
 
 
-def compare(expected: Expected, found: Array, first: Array) -> Figures:
+def compare(expected: Expected, found: Rows, first: Rows) -> Figures:
     """The figures from what :func:`answers` returned, for n samples and at least as many."""
     n, kind = len(found), expected.kind
-    first, y = first[:n], None if expected.y is None else expected.y[:n]
+    first, y = head(first, n), None if expected.y is None else head(expected.y, n)
     if kind is OutputKind.REGRESSION:
         mse, r2 = (None, None) if y is None else _errors(found, y)
         mse_onnx, r2_onnx = _errors(found, first)
         figures: Figures = {"mse": mse, "r2": r2, "mse_onnx": mse_onnx, "r2_onnx": r2_onnx}
     elif kind is OutputKind.SEGMENTATION:
-        figures = {"pixel_accuracy": None, "mean_iou": None, "agreement": _percent(found == first)}
-        if y is not None and (counts := y >= 0).any():
-            figures["pixel_accuracy"] = _percent(found[counts] == y[counts])
-            figures["mean_iou"] = _mean_iou(found[counts], y[counts], expected.n_classes)
+        figures = {"pixel_accuracy": None, "mean_iou": None, "agreement": _equal(found, first)}
+        if y is not None and (table := _confusion(found, y, expected.n_classes)).any():
+            figures["pixel_accuracy"] = _percent(int(np.diagonal(table).sum()), int(table.sum()))
+            figures["mean_iou"] = _mean_iou(table)
     else:
-        top1 = None if y is None else _percent(found == y)
-        figures = {"top1": top1, "agreement": _percent(found == first)}
+        top1 = None if y is None else _equal(found, y)
+        figures = {"top1": top1, "agreement": _equal(found, first)}
     return {"name": expected.name, "kind": kind.value, **figures}
 
 
@@ -127,27 +127,50 @@ def points_lost(before: Mapping[str, Any], after: Mapping[str, Any]) -> float | 
     return one - other
 
 
-def _errors(found: Array, wanted: Array) -> tuple[float, float | None]:
-    """Mean squared error, and R² over all values, weighted by their variance."""
-    wanted = wanted.astype(np.float64)
-    mse = _power(found - wanted)
-    variance = _power(wanted - products.mean(wanted, axis=0))
+def _errors(found: Rows, wanted: Rows) -> tuple[float | None, float | None]:
+    """Mean squared error, and R² over all values, weighted by their variance.
+
+    None where values are no numbers (a logarithm of less than 0), which have no error.
+    """
+    # Means have the same bits on every machine: searches decide by them.
+    mean = mean_of_parts(lambda: (some.astype(np.float64) for some in blocks(wanted)))
+
+    def errors() -> Iterator[Array]:
+        for one, other in together(found, wanted):
+            yield np.square(one - other.astype(np.float64)).ravel()
+
+    def deviations() -> Iterator[Array]:
+        for some in blocks(wanted):
+            yield np.square(some.astype(np.float64) - mean).ravel()
+
+    mse, variance = (float(mean_of_parts(of)) for of in (errors, deviations))
+    if not np.isfinite([mse, variance]).all():
+        return None, None
     return mse, 1.0 if not mse else (1 - mse / variance if variance else None)
 
 
-def _power(x: Array) -> float:
-    """The mean square, with the same bits on every machine: searches decide by it."""
-    return float(products.mean(np.square(x).ravel(), axis=0))
+def _confusion(found: Rows, wanted: Rows, n_classes: int) -> Array:
+    """How many pixels of each wanted class have each class, (wanted, found)."""
+    table = np.zeros(n_classes**2, np.int64)
+    for one, other in together(found, wanted):
+        counts = other >= 0
+        pairs = n_classes * other[counts].astype(np.int64) + one[counts]
+        table += np.bincount(pairs, minlength=n_classes**2)
+    return table.reshape(n_classes, n_classes)
 
 
-def _mean_iou(found: Array, wanted: Array, n_classes: int) -> float:
+def _mean_iou(table: Array) -> float:
     """Mean over the classes that occur of intersection over union, in percent."""
-    pairs = np.bincount(n_classes * wanted + found, minlength=n_classes**2)
-    table = pairs.reshape(n_classes, n_classes)
     both = np.diagonal(table)
     either = table.sum(axis=0) + table.sum(axis=1) - both
     return round(100 * float((both[either > 0] / either[either > 0]).mean()), _DIGITS)
 
 
-def _percent(equal: Array) -> float:
-    return round(100 * float(equal.mean()), _DIGITS)
+def _equal(one: Rows, other: Rows) -> float:
+    """Share of equal values, in percent."""
+    equal = sum(int(np.count_nonzero(a == b)) for a, b in together(one, other))
+    return _percent(equal, prod(one.shape))
+
+
+def _percent(part: int, whole: int) -> float:
+    return round(100 * (part / whole), _DIGITS)

@@ -9,14 +9,13 @@ import base64
 import struct
 import zlib
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from snn_compile.samples.outputs import Expected, OutputKind
-
-Array = npt.NDArray[Any]
+from snn_compile.samples.rows import Array, Rows
 
 N_SAMPLES, MAX_SIDE, MAX_POINTS = 3, 80, 300
 """Samples whose maps are shown, pixels of a side, and points of a scatter plot."""
@@ -24,7 +23,7 @@ _HUES = (0.58, 0.08, 0.33, 0.95, 0.75, 0.15, 0.48)
 """Of the classes after the first, which is dark: neighbours in the circle are far apart."""
 
 
-def pictures(expected: Expected, x: Array, first: Array, fixed: Array) -> dict[str, Any]:
+def pictures(expected: Expected, x: Rows, first: Rows, fixed: Rows) -> dict[str, Any]:
     """The entries ``samples`` or ``scatter`` of an output in ``report.json``; empty for classes.
 
     Args:
@@ -35,11 +34,12 @@ def pictures(expected: Expected, x: Array, first: Array, fixed: Array) -> dict[s
     """
     if expected.kind is OutputKind.CLASSES:
         return {}
-    if first.ndim == 1 or not _is_map(first.shape[1:]):
+    if len(first.shape) == 1 or not _is_map(first.shape[1:]):
         return {"scatter": scatter(first, fixed)} if _is_real(expected) else {}
     show = _values if _is_real(expected) else _labels
+    x, first, fixed = (rows[:N_SAMPLES] for rows in (x, first, fixed))
     samples = []
-    for index in range(min(N_SAMPLES, len(x))):
+    for index in range(len(x)):
         entry: dict[str, Any] = {"sample": index}
         if _is_map(x.shape[1:]):
             entry["input"] = data_uri(grey(_plane(x[index])))
@@ -47,12 +47,15 @@ def pictures(expected: Expected, x: Array, first: Array, fixed: Array) -> dict[s
     return {"samples": samples}
 
 
-def scatter(first: Array, fixed: Array) -> list[list[float]]:
+def scatter(first: Rows, fixed: Rows) -> list[list[float]]:
     """Pairs of values of the first stage and of the fixed-point network, evenly chosen."""
-    pairs = np.stack([first.ravel(), fixed.ravel()], axis=1).astype(np.float64)
-    chosen = np.unique(np.linspace(0, len(pairs) - 1, MAX_POINTS).astype(np.int64))
-    rounded: list[list[float]] = [[float(f"{v:.5g}") for v in pair] for pair in pairs[chosen]]
-    return rounded
+    each = prod(first.shape[1:])
+    chosen = np.unique(np.linspace(0, len(first) * each - 1, MAX_POINTS).astype(np.int64))
+    places = [divmod(int(place), each) for place in chosen]
+    return [
+        [float(f"{rows[row : row + 1].reshape(-1)[k]:.5g}") for rows in (first, fixed)]
+        for row, k in places
+    ]
 
 
 def grey(values: Array, low: float | None = None, high: float | None = None) -> Array:

@@ -8,7 +8,9 @@ from snn_compile.codings import Coding
 from snn_compile.lowering import Lowering
 from snn_compile.report import metrics
 from snn_compile.report.ladder import Ladder
+from snn_compile.report.shards import answers_in_shards
 from snn_compile.samples.arrays import Samples
+from snn_compile.samples.rows import head
 
 MAX_SAMPLES = 2_000
 """Most samples for the comparison of both networks, the first ones. The difference of two
@@ -27,8 +29,8 @@ def compared(ladder: Ladder, free: Lowering, samples: Samples, coding: Coding) -
         coding: of the network without the restriction.
     """
     n = min(len(samples), MAX_SAMPLES)
-    one = ladder.judged([some[:n] for some in ladder.answers])
-    other = ladder.judged(ladder.answers_of(free.outputs(samples.x[:n])))
+    one = ladder.judged([head(some, n) for some in ladder.answers])
+    other = ladder.judged(answers_in_shards(ladder, free.outputs, head(samples.x, n)))
     lost = metrics.most_points_lost(metrics.of_rung(other), metrics.of_rung(one))
     return {
         "allowed": "stock",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,11 @@ from snn_compile.files.documents import (
     too_large,
 )
 from snn_compile.samples.outputs import Expected, OutputKind, OutputShapes
+from snn_compile.samples.rows import Array, Rows, blocks, computed
+from snn_compile.samples.stored import HELD_BYTES, StoredRows, room_on_disk
 
-Array = npt.NDArray[Any]
-Labels = Array | Mapping[str, Array]
+T = TypeVar("T")
+Labels = Rows | Mapping[str, Rows]
 """Labels or targets: of the only output that they fit, or by ``y_NAME`` or ``NAME``."""
 
 EVENT_KEYS = ("x", "y", "p", "t_us")
@@ -40,17 +42,21 @@ class Samples:
         x: (N, *input shape), channels first; float32, or integers as stored.
         expected: what is known of each output.
         file: their origin, as named by the user.
+        classes: names of the classes, if the data has them.
     """
 
-    x: Array
+    x: Rows
     expected: tuple[Expected, ...] = ()
     file: str = ""
+    classes: tuple[str, ...] = ()
 
     @property
     def y(self) -> npt.NDArray[np.int64] | None:
         """(N,) labels of the first output, if it has classes and labels."""
         first = next(iter(self.expected), None)
-        return first.y if first and first.kind is OutputKind.CLASSES else None
+        if first is None or first.y is None or first.kind is not OutputKind.CLASSES:
+            return None
+        return first.y[:]
 
     def __len__(self) -> int:
         return len(self.x)
@@ -100,7 +106,7 @@ def load_samples(
 
 
 def samples_in(
-    arrays: Mapping[str, Array],
+    arrays: Mapping[str, Rows],
     input_shape: tuple[int, ...],
     *,
     layout: str = "nchw",
@@ -123,13 +129,13 @@ def samples_in(
     )
 
 
-def x_and_labels(arrays: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
+def x_and_labels(arrays: Mapping[str, Rows]) -> tuple[Rows, dict[str, Rows]]:
     """Samples and labels of an npz file; labels are optional."""
     return arrays["x"], {name: values for name, values in arrays.items() if name != "x"}
 
 
 def check_samples(
-    x: Array,
+    x: Rows,
     y: Labels | None,
     input_shape: tuple[int, ...],
     *,
@@ -139,16 +145,18 @@ def check_samples(
     source: str = "x",
 ) -> Samples:
     """Samples from arrays; arguments and errors as in ``load_samples``."""
-    x = check_array(x, input_shape, layout=layout, raw=raw, source=source)
+    x = check_rows(x, input_shape, layout=layout, raw=raw, source=source)
     return labelled(x, y, outputs, source)
 
 
-def as_array(values: npt.ArrayLike, name: str = "x") -> Array:
-    """The values as one array.
+def as_rows(values: npt.ArrayLike | Rows, name: str = "x") -> Rows:
+    """The values as one array, unless they are rows already.
 
     Raises:
         UsageError: they are several arrays of different shapes.
     """
+    if isinstance(values, Rows):
+        return values
     try:
         return np.asarray(values)
     except ValueError as error:
@@ -160,27 +168,39 @@ def as_array(values: npt.ArrayLike, name: str = "x") -> Array:
         ) from error
 
 
-def check_array(
-    x: Array,
+def check_rows(
+    x: Rows,
     input_shape: tuple[int, ...],
     *,
     layout: str = "nchw",
     raw: bool = False,
     source: str = "x",
     name: str = "x",
-) -> Array:
+) -> Rows:
     """The samples of one input, called ``name``; arguments and errors as in ``load_samples``."""
-    x = _checked_type(as_array(x, name), raw, source, name)
+    x = _checked_type(as_rows(x, name), raw, source, name)
     x = _checked_shape(x, input_shape, layout, source, name)
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        bad = int(np.argmin(np.isfinite(x.reshape(len(x), -1)).all(axis=1)))
-        raise _error(
-            f"{name} is not finite (NaN or infinity; first in sample {bad})",
-            "not-finite",
-            source,
-            "remove or repair these samples",
-        )
-    largest = max(abs(float(x.min())), abs(float(x.max()))) if x.size else 0.0
+    _check_values(x, source, name)
+    return x
+
+
+def _check_values(x: Rows, source: str, name: str) -> None:
+    """Check that all values are finite and moderate, in one pass."""
+    if x.dtype.kind in "iu" and x.dtype.itemsize <= 4:
+        return  # any value is
+    largest, start = 0.0, 0
+    for block in blocks(x):
+        if block.dtype.kind == "f" and not np.isfinite(block).all():
+            bad = start + int(np.argmin(np.isfinite(block.reshape(len(block), -1)).all(axis=1)))
+            raise _error(
+                f"{name} is not finite (NaN or infinity; first in sample {bad})",
+                "not-finite",
+                source,
+                "remove or repair these samples",
+            )
+        if block.size:
+            largest = max(largest, abs(float(block.min())), abs(float(block.max())))
+        start += len(block)
     if largest > MAX_MAGNITUDE:
         raise _error(
             f"{name} has values up to {largest:.3g}; the largest allowed is {MAX_MAGNITUDE:g}",
@@ -188,15 +208,14 @@ def check_array(
             source,
             "scale the samples, or remove invalid ones",
         )
-    return x
 
 
-def labelled(x: Array, y: Labels | None, outputs: OutputShapes | None, source: str) -> Samples:
+def labelled(x: Rows, y: Labels | None, outputs: OutputShapes | None, source: str) -> Samples:
     """Checked samples with their labels, if there are any; errors as of ``load_samples``."""
     if outputs is None:
         return Samples(x, file=source)
     labels = y if isinstance(y, Mapping) else {} if y is None else {"y": y}
-    arrays = {name: np.asarray(values) for name, values in labels.items()}
+    arrays = {name: as_rows(values, name) for name, values in labels.items()}
     return Samples(x, outputs.expected(arrays, len(x), source), source)
 
 
@@ -205,8 +224,10 @@ def read_npz(
     also: tuple[str, ...] = (),
     name: str = "x",
     outputs: OutputShapes | None = None,
-) -> dict[str, Array]:
+) -> dict[str, Rows]:
     """The arrays of an npz file for samples, labels or recorded events.
+
+    Large ones stay in the file, or, where they are compressed, in a temporary one.
 
     Args:
         path: the file; nothing in it is unpickled, and only requested members are inflated.
@@ -216,26 +237,35 @@ def read_npz(
 
     Raises:
         UsageError: the file does not exist, is not an npz file, holds pickled objects or no ``x``,
-            or its stated content exceeds the memory budget.
+            or its content exceeds what memory and disk have room for.
     """
 
-    def select(arrays: Arrays) -> dict[str, Array]:
+    def select(arrays: Arrays) -> dict[str, Rows]:
         first = "x" if "x" in arrays else name
         if first not in arrays:
             raise missing_arrays(path, ["x"], sorted(arrays))
         wanted = {"x", "y", *also}
         if holds_events(arrays):
             wanted |= {*EVENT_KEYS, "offsets", "label"}
-        elif outputs is not None:
+            return {key: arrays[key] for key in arrays if key in wanted}
+        if outputs is not None:
             raise_all(outputs.misspelt([key for key in arrays if key != first], str(path)))
             wanted |= {*outputs.keys()}
         wanted -= {first}
-        return {"x": arrays[first]} | {key: arrays[key] for key in arrays if key in wanted}
+        read = {key: rows_in(arrays, key, path) for key in arrays if key in wanted}
+        return {"x": rows_in(arrays, first, path), **read}
 
     return read_arrays(path, select)
 
 
-def read_arrays(path: Path, select: Callable[[Arrays], dict[str, Array]]) -> dict[str, Array]:
+def rows_in(arrays: Arrays, name: str, path: Path) -> Rows:
+    """An array of a file; a large one is read when it is asked for."""
+    if arrays.size(name) > HELD_BYTES and (region := arrays.region(name)) is not None:
+        return StoredRows(region, str(path))
+    return arrays[name]
+
+
+def read_arrays(path: Path, select: Callable[[Arrays], dict[str, T]]) -> dict[str, T]:
     """What is selected from an npz file; errors as of ``read_npz``."""
     try:
         with open_regular(path) as stream:
@@ -244,7 +274,7 @@ def read_arrays(path: Path, select: Callable[[Arrays], dict[str, Array]]) -> dic
             raise _pickled(path)
         if start != b"PK":
             raise _error("not an npz file", "unreadable-data", path, "write it with numpy.savez")
-        with Archive(path) as archive:
+        with room_on_disk(path), Archive(path) as archive:
             return select(Arrays(archive))
     except PickledError as error:
         raise _pickled(path) from error
@@ -285,18 +315,17 @@ def missing_arrays(
     )
 
 
-def holds_events(arrays: Mapping[str, Array]) -> bool:
+def holds_events(arrays: Container[str]) -> bool:
     """Whether an npz file is one of recorded events."""
-    return set(EVENT_KEYS) <= set(arrays)
+    return all(key in arrays for key in EVENT_KEYS)
 
 
-def _checked_type(x: Array, raw: bool, source: str, name: str) -> Array:
+def _checked_type(x: Rows, raw: bool, source: str, name: str) -> Rows:
     """Floats as float32; integers unchanged, where the network accepts them."""
     if x.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what overflows is reported as not finite
-            return x.astype(np.float32, copy=False)
+        return x if x.dtype == np.float32 else computed(_as_float32, x)
     if x.dtype.kind == "b" and raw:
-        return x.astype(np.uint8)
+        return computed(lambda block: block.astype(np.uint8), x)
     if x.dtype.kind not in "iu":
         raise _error(
             f"{name} has the type {x.dtype}; it must be float32 or an integer type",
@@ -310,9 +339,15 @@ def _checked_type(x: Array, raw: bool, source: str, name: str) -> Array:
             "wrong-dtype",
             source,
             f"set --mean-values and --scale-values{_of(name)} (0 and 1 if the network takes raw"
-            f" values), or store {name} as float32 in the network's range",
+            " values), of pixels --preprocess (imagenet, unit, ...); or store"
+            f" {name} as float32 in the network's range",
         )
     return x
+
+
+def _as_float32(x: Array) -> Array:
+    with np.errstate(over="ignore"):  # what overflows is reported as not finite
+        return x.astype(np.float32, copy=False)
 
 
 def _of(name: str) -> str:
@@ -321,17 +356,17 @@ def _of(name: str) -> str:
 
 
 def _checked_shape(
-    x: Array, input_shape: tuple[int, ...], layout: str, source: str, name: str
-) -> Array:
+    x: Rows, input_shape: tuple[int, ...], layout: str, source: str, name: str
+) -> Rows:
     """The samples with channels first, if they fit the network."""
     expected = input_shape
     if layout == "nhwc" and len(input_shape) == 3:
         expected = (*input_shape[1:], input_shape[0])
-    if x.ndim and len(x) == 0:
+    if x.shape and len(x) == 0:
         raise _error(
             f"{name} holds no samples", "empty-data", source, "at least one sample is required"
         )
-    if x.shape[1:] != expected or x.ndim == 0:
+    if x.shape[1:] != expected or not x.shape:
         wanted = ", ".join(str(size) for size in ("N", *expected))
         raise _error(
             f"{name} has the shape {x.shape}, but the network takes ({wanted})",
@@ -340,7 +375,7 @@ def _checked_shape(
             _shape_hint(x.shape, expected, layout),
         )
     if expected != input_shape:
-        return np.ascontiguousarray(np.moveaxis(x, -1, 1))
+        return computed(lambda block: np.ascontiguousarray(np.moveaxis(block, -1, 1)), x)
     return x
 
 

@@ -17,18 +17,19 @@ from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.files.archives import Arrays
 from snn_compile.ir.graph import Shape
 from snn_compile.samples.arrays import (
-    Array,
     Labels,
     Samples,
-    as_array,
-    check_array,
+    as_rows,
+    check_rows,
     labelled,
     missing_arrays,
     read_arrays,
+    rows_in,
 )
 from snn_compile.samples.outputs import OutputShapes
+from snn_compile.samples.rows import Array, Rows, computed
 
-ArraysLike = npt.ArrayLike | Mapping[str, npt.ArrayLike]
+ArraysLike = npt.ArrayLike | Rows | Mapping[str, npt.ArrayLike | Rows]
 """Samples of the only input, or of each input by its name."""
 LABELS = ("y", "labels", "target", "class")
 """Names of the labels in a file: the first one that is no input's."""
@@ -60,7 +61,7 @@ def load_named(
     label = next((name for name in LABELS if name not in shapes), LABELS[0])
     known = {label, *(outputs.keys() if outputs is not None else ())} - {*shapes}
 
-    def select(arrays: Arrays) -> dict[str, Array]:
+    def select(arrays: Arrays) -> dict[str, Rows]:
         if missing := [name for name in shapes if name not in arrays]:
             raise missing_arrays(path, missing, sorted(arrays), {*shapes, *known})
         if outputs is not None:
@@ -73,7 +74,8 @@ def load_named(
                 origin=Origin(str(path)),
                 hint=f"add {label}, one integer a sample",
             )
-        return {name: arrays[name] for name in arrays if name in {*shapes, *known}}
+        wanted = [name for name in arrays if name in {*shapes, *known}]
+        return {name: rows_in(arrays, name, path) for name in wanted}
 
     arrays = read_arrays(path, select)
     x = {name: arrays[name] for name in shapes}
@@ -83,7 +85,7 @@ def load_named(
 
 
 def check_named(
-    x: Mapping[str, npt.ArrayLike],
+    x: Mapping[str, npt.ArrayLike | Rows],
     y: Labels | None,
     shapes: Mapping[str, Shape],
     *,
@@ -93,7 +95,7 @@ def check_named(
     source: str = "x",
 ) -> Samples:
     """Samples from arrays by name; arguments and errors as in ``load_named``."""
-    errors, checked = list[CompileError](), dict[str, Array]()
+    errors, checked = list[CompileError](), dict[str, Rows]()
     if missing := [name for name in shapes if name not in x]:
         errors.append(missing_arrays(source, missing, sorted(x), shapes))
     elif unknown := sorted(set(x) - set(shapes)):
@@ -110,8 +112,8 @@ def check_named(
         if name not in x:
             continue
         try:
-            checked[name] = check_array(
-                as_array(x[name], f"'{name}'"),
+            checked[name] = check_rows(
+                as_rows(x[name], f"'{name}'"),
                 shapes[name],
                 layout=layout,
                 raw=raw if isinstance(raw, bool) else name in raw,
@@ -147,41 +149,46 @@ def unnamed(shapes: Mapping[str, Shape]) -> UsageError:
     )
 
 
-def only_array(x: ArraysLike) -> Array:
+def only_rows(x: ArraysLike) -> Rows:
     """The samples of a network with a single input, which has no name.
 
     Raises:
         UsageError: there are arrays for several inputs.
     """
     if not isinstance(x, Mapping):
-        return as_array(x)
+        return as_rows(x)
     if len(x) != 1:
         names = ", ".join(f"'{name}'" for name in x)
         raise UsageError(
             f"the network has one input, and the data {len(x)}: {names}", code="unknown-input"
         )
-    return np.asarray(next(iter(x.values())))
+    return as_rows(next(iter(x.values())))
 
 
-def join_named(x: ArraysLike, shapes: Mapping[str, Shape]) -> Array:
+def join_named(x: ArraysLike, shapes: Mapping[str, Shape]) -> Rows:
     """Samples as one array, from one or from an array for each input.
 
     Raises:
         UsageError: names or shapes are not those of the inputs.
     """
     if not isinstance(x, Mapping):
-        return as_array(x)
+        return as_rows(x)
     if len(shapes) == 1:
         (name,) = shapes
         if set(x) == {"x"}:
-            return np.asarray(x["x"])
+            return as_rows(x["x"])
         shapes = {name: shapes[name]}
     return check_named(x, None, shapes, raw=True).x
 
 
-def _joined(arrays: Mapping[str, Array]) -> Array:
+def _joined(inputs: Mapping[str, Rows]) -> Rows:
     """One row for each sample, of the type that holds all values."""
-    if len(arrays) == 1:
-        return next(iter(arrays.values()))
-    rows = [values.reshape(len(values), prod(values.shape[1:])) for values in arrays.values()]
-    return np.concatenate(rows, axis=1)
+    if len(inputs) == 1:
+        return next(iter(inputs.values()))
+    sizes = [prod(values.shape[1:]) for values in inputs.values()]
+
+    def rows(*blocks: Array) -> Array:
+        flat = [b.reshape(len(b), size) for b, size in zip(blocks, sizes, strict=True)]
+        return np.concatenate(flat, axis=1)
+
+    return computed(rows, *inputs.values())

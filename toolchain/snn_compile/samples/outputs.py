@@ -10,14 +10,11 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
 from math import prod
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
-
-Array = npt.NDArray[Any]
+from snn_compile.samples.rows import Array, Rows, blocks, computed
 
 IGNORED = (-1, 255)
 """Labels of pixels that do not count (255 by the convention of segmentation data sets)."""
@@ -54,7 +51,7 @@ class Expected:
     name: str
     shape: tuple[int, ...]
     kind: OutputKind = OutputKind.CLASSES
-    y: Array | None = None
+    y: Rows | None = None
     axis: int = 0
     threshold: float = 0.0
 
@@ -81,7 +78,7 @@ class OutputShapes:
     input_shape: tuple[int, ...] = ()
     probabilities: Container[str] = ()
 
-    def expected(self, labels: Mapping[str, Array], n: int, source: str) -> tuple[Expected, ...]:
+    def expected(self, labels: Mapping[str, Rows], n: int, source: str) -> tuple[Expected, ...]:
         """What is expected of each output.
 
         Args:
@@ -156,10 +153,10 @@ class OutputShapes:
         return f"outputs: {', '.join(self.shapes)}"
 
     def _assigned(
-        self, labels: Mapping[str, Array], n: int, source: str, complaints: list[CompileError]
-    ) -> dict[str, tuple[str, Array]]:
+        self, labels: Mapping[str, Rows], n: int, source: str, complaints: list[CompileError]
+    ) -> dict[str, tuple[str, Rows]]:
         """The key and the labels of each output that has some."""
-        given: dict[str, tuple[str, Array]] = {}
+        given: dict[str, tuple[str, Rows]] = {}
         for name in self.shapes:
             for key in (f"y_{name}", name):
                 if key in labels and key != "x":
@@ -182,7 +179,7 @@ class OutputShapes:
     def _list(self, names: Sequence[str]) -> str:
         return ", ".join(f"{name} {self.shapes[name]}" for name in names) or "there are none"
 
-    def _fits(self, name: str, y: Array, n: int) -> bool:
+    def _fits(self, name: str, y: Rows, n: int) -> bool:
         try:
             self._expected(name, self.shapes[name], "y", y, n, "")
         except CompileError:
@@ -190,13 +187,13 @@ class OutputShapes:
         return True
 
     def _expected(
-        self, name: str, shape: tuple[int, ...], key: str, y: Array | None, n: int, source: str
+        self, name: str, shape: tuple[int, ...], key: str, y: Rows | None, n: int, source: str
     ) -> Expected:
         asked = self.asked.get(name, self.asked.get("") if len(self.shapes) == 1 else None)
         if y is None:
             return Expected(name, shape, asked or kind_of_shape(shape, self.input_shape))
         kind = asked or _kind_of_labels(y, shape)
-        if y.ndim == 0 or len(y) != n:
+        if not y.shape or len(y) != n:
             text = f"{key} has the shape {y.shape}, but there are {n} samples"
             raise _bad_labels(text, source, _SHAPES[kind])
         if kind is OutputKind.CLASSES:
@@ -236,39 +233,42 @@ _SHAPES = {
 }
 
 
-def _kind_of_labels(y: Array, shape: tuple[int, ...]) -> OutputKind:
-    if y.ndim > 1 and y.dtype.kind in "iub" and _class_axes(y, shape):
+def _kind_of_labels(y: Rows, shape: tuple[int, ...]) -> OutputKind:
+    if len(y.shape) > 1 and y.dtype.kind in "iub" and _class_axes(y, shape):
         return OutputKind.SEGMENTATION
     if y.dtype.kind == "f" and prod(y.shape[1:]) == prod(shape) and not _is_one_hot(y):
         return OutputKind.REGRESSION
     return OutputKind.CLASSES
 
 
-def _is_one_hot(y: Array) -> bool:
+def _is_one_hot(y: Rows) -> bool:
     """Whether rows encode classes, which is refused: they may be targets as well."""
-    is_matrix = y.ndim == 2 and y.shape[1] > 1
-    return is_matrix and bool(((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all())
+    is_matrix = len(y.shape) == 2 and y.shape[1] > 1
+    return is_matrix and all(
+        ((rows == 0) | (rows == 1)).all() and (rows.sum(axis=1) == 1).all() for rows in blocks(y)
+    )
 
 
-def _classes(y: Array, key: str, n_classes: int, source: str) -> Array:
-    if y.ndim != 1:
+def _classes(y: Rows, key: str, n_classes: int, source: str) -> Array:
+    if len(y.shape) != 1:
         text = f"{key} has the shape {y.shape}, but there are {len(y)} samples"
         hint = f"one integer a sample; from one-hot rows: {key}.argmax(axis=1); {_REGRESSION}"
         raise _bad_labels(text, source, hint)
     if y.dtype.kind not in "iu":
         text = f"{key} has the type {y.dtype}; labels are integers"
         raise _bad_labels(text, source, f"convert them with {key}.astype('int64')")
-    _check_range(y, n_classes, source)
-    return y.astype(np.int64)
+    labels = y[:]
+    _check_range(int(labels.min(initial=0)), int(labels.max(initial=0)), n_classes, source)
+    return labels.astype(np.int64)
 
 
-def _targets(y: Array, key: str, shape: tuple[int, ...], source: str) -> Array:
+def _targets(y: Rows, key: str, shape: tuple[int, ...], source: str) -> Rows:
     if prod(y.shape[1:]) != prod(shape) or y.dtype.kind not in "fiu":
         wanted = ", ".join(str(size) for size in ("N", *shape))
         text = f"{key} is {y.dtype} {y.shape}; targets of this output are float32 ({wanted})"
         raise _bad_labels(text, source, "one target for each value of the output")
-    targets = y.reshape(len(y), *shape).astype(np.float64)
-    if not np.isfinite(targets).all():
+    targets = computed(lambda rows: rows.reshape(len(rows), *shape).astype(np.float64), y)
+    if not all(np.isfinite(rows).all() for rows in blocks(targets)):
         hint = "remove or repair these samples"
         raise UsageError(
             f"{key} is not finite (NaN or infinity)",
@@ -279,7 +279,7 @@ def _targets(y: Array, key: str, shape: tuple[int, ...], source: str) -> Array:
     return targets
 
 
-def _class_axes(y: Array, shape: tuple[int, ...]) -> list[int]:
+def _class_axes(y: Rows, shape: tuple[int, ...]) -> list[int]:
     """Axes of classes with which the labels fit an output; the first axis before the last."""
     if len(shape) < 2:
         return []
@@ -289,7 +289,7 @@ def _class_axes(y: Array, shape: tuple[int, ...]) -> list[int]:
 
 
 def _class_axis(
-    y: Array, key: str, shape: tuple[int, ...], source: str
+    y: Rows, key: str, shape: tuple[int, ...], source: str
 ) -> tuple[int, tuple[int, ...]]:
     fitting = _class_axes(y, shape)
     if y.dtype.kind not in "iub" or not fitting:
@@ -300,18 +300,25 @@ def _class_axis(
     return axis, (*shape[:axis], *shape[axis + 1 :])
 
 
-def _pixels(y: Array, key: str, positions: tuple[int, ...], n_classes: int, source: str) -> Array:
-    labels = y.reshape(len(y), *positions).astype(np.int64)
-    beyond = (labels < 0) | (labels >= n_classes)
-    labels[beyond & np.isin(labels, IGNORED)] = -1
-    _check_range(labels[labels != -1], n_classes, source)
-    if (labels == -1).all():
+def _pixels(y: Rows, key: str, positions: tuple[int, ...], n_classes: int, source: str) -> Rows:
+    def counted(rows: Array) -> Array:
+        labels = rows.reshape(len(rows), *positions).astype(np.int64)
+        beyond = (labels < 0) | (labels >= n_classes)
+        labels[beyond & np.isin(labels, IGNORED)] = -1
+        return labels
+
+    labels, low, high, n = computed(counted, y), 0, 0, 0
+    for rows in blocks(labels):
+        counting = rows[rows != -1]
+        low, high = int(counting.min(initial=low)), int(counting.max(initial=high))
+        n += counting.size
+    _check_range(low, high, n_classes, source)
+    if not n:
         raise _bad_labels(f"{key} has no label that counts", source, "-1 and 255 are left out")
     return labels
 
 
-def _check_range(y: Array, n_classes: int, source: str) -> None:
-    low, high = int(y.min(initial=0)), int(y.max(initial=0))
+def _check_range(low: int, high: int, n_classes: int, source: str) -> None:
     if low < 0 or high >= n_classes:
         text = f"labels go from {low} to {high}; they must be 0 to {n_classes - 1}"
         raise _bad_labels(text, source, "labels are indices into the network's output")

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy.typing as npt
 
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.ir.graph import Shape
@@ -20,10 +17,9 @@ from snn_compile.samples.arrays import (
     x_and_labels,
 )
 from snn_compile.samples.events import Recordings
-from snn_compile.samples.named import ArraysLike, only_array
+from snn_compile.samples.named import ArraysLike, only_rows
 from snn_compile.samples.outputs import OutputShapes
-
-Array = npt.NDArray[Any]
+from snn_compile.samples.rows import Rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +66,8 @@ def load_trains(
             if given is None:
                 x, y, source = _read(Path(str(file)), shape, n_steps, options, outputs)
             else:
-                x, y, source = only_array(given), labels, "x"
-            train = x.ndim == len(shape) + 2
+                x, y, source = only_rows(given), labels, "x"
+            train = len(x.shape) == len(shape) + 2
             trains.add(train)
             expected = _with_steps(x, shape, n_steps, source) if train else shape
             return check_samples(x, y, expected, raw=True, outputs=outputs, source=source)
@@ -90,16 +86,20 @@ def load_trains(
 
 def _read(
     file: Path, shape: Shape, n_steps: int, options: CompileOptions, outputs: OutputShapes
-) -> tuple[Array, Labels | None, str]:
+) -> tuple[Rows, Labels | None, str]:
     arrays = read_npz(file, outputs=outputs)
     if holds_events(arrays):
-        recordings = Recordings.of(arrays, str(file))
-        return recordings.trains(shape, n_steps, options.event_step), recordings.labels, str(file)
+        recordings = Recordings.of({key: values[:] for key, values in arrays.items()}, str(file))
+        return (
+            recordings.train_rows(shape, n_steps, options.event_step),
+            recordings.labels,
+            str(file),
+        )
     x, y = x_and_labels(arrays)
     return x, y, str(file)
 
 
-def _with_steps(x: Array, shape: Shape, n_steps: int, source: str) -> Shape:
+def _with_steps(x: Rows, shape: Shape, n_steps: int, source: str) -> Shape:
     """The shape of a train of frames."""
     if x.shape[1] != n_steps:
         raise UsageError(

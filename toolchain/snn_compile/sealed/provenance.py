@@ -18,6 +18,7 @@ import numpy.typing as npt
 from snn_compile.errors import CompileError
 from snn_compile.files.documents import DamagedError, parse_json, sha256
 from snn_compile.options import CompileOptions
+from snn_compile.samples.readers.digest import content_hash as data_hash
 from snn_compile.targets import available, content_hash
 from snn_compile.version import __version__
 
@@ -38,9 +39,14 @@ ADDED: dict[str, Any] = {
     "cut_at": [],
     "input_shape": [],
     "output_kind": [],
+    "labels": [],
+    "preprocess": None,
+    "samples": None,
 }
 """Options added later, with their neutral values: a network that does not depend on them keeps its
 seal."""
+LIMITS = ("max_energy", "max_latency", "max_cores")
+"""Options that judge a network and are no part of it."""
 Array = npt.NDArray[Any]
 
 
@@ -121,7 +127,8 @@ def provenance(
         if kind in arrays:
             document[kind] = _hash_of(arrays[kind])
         elif (path := getattr(options, kind)) is not None:
-            document |= _file(kind, path)
+            name = path.name or path.resolve().name
+            document |= {kind: data_hash(path), _NAME.format(kind): name}
     if options.placement is not None:
         document |= _file("placement", options.placement)
     own = options.target in available()
@@ -131,6 +138,8 @@ def provenance(
     for key, default in ADDED.items():
         if values[key] == default:
             del values[key]
+    for key in LIMITS:
+        del values[key]
     stated = {key: value for key, value in values.items() if key not in FILES} | {"target": name}
     return {**document, "options": json.dumps(stated, sort_keys=True)}
 

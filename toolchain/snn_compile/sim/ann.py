@@ -22,6 +22,7 @@ from snn_compile.ir.expression import evaluate as value_of
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics.products import blas
+from snn_compile.samples.rows import Rows
 from snn_compile.sim import kernels
 from snn_compile.sim.batches import Advance, batch_size, map_batches, no_progress
 from snn_compile.sim.kernels import Array
@@ -37,7 +38,7 @@ Operators = Callable[[AnnNode, Sequence[Array]], Array]
 
 def evaluate(
     ann: ANNGraph,
-    x: npt.NDArray[np.generic],
+    x: Rows,
     *,
     hook: Hook | None = None,
     dtype: npt.DTypeLike = np.float32,
@@ -65,7 +66,7 @@ def evaluate(
 
 def evaluate_outputs(
     ann: ANNGraph,
-    x: npt.NDArray[np.generic],
+    x: Rows,
     *,
     hook: Hook | None = None,
     dtype: npt.DTypeLike = np.float32,
@@ -101,6 +102,29 @@ def evaluate_outputs(
     if not pieces:
         return [np.empty((0, *output.shape), dtype) for output in ann.outputs]
     return [np.concatenate(of_output) for of_output in zip(*pieces, strict=True)]
+
+
+def traverse(
+    ann: ANNGraph,
+    x: Rows,
+    hook: Callable[[int], Hook],
+    *,
+    operators: Operators | None = None,
+    advance: Advance = no_progress,
+    threads: bool = True,
+    piece_bytes: int = PIECE_BYTES,
+) -> None:
+    """Pass every value of every sample to the hook of its piece, which begins with some sample.
+
+    Other arguments are those of :func:`evaluate_outputs`.
+    """
+
+    def run(piece: npt.NDArray[np.generic], start: int) -> None:
+        forward(ann, batch_last(piece), hook(start), operators)
+
+    size = piece_size(ann, piece_bytes)
+    for _ in map_batches(run, x, size, advance, threads=None if threads else 1):
+        pass
 
 
 def piece_size(ann: ANNGraph, piece_bytes: int = PIECE_BYTES) -> int:

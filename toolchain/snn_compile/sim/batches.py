@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from snn_compile.samples.rows import Rows
 from snn_compile.threads import allowed
 
 T = TypeVar("T")
@@ -37,7 +38,7 @@ def batch_size(
 
 def map_batches(
     function: Callable[[npt.NDArray[np.generic], int], T],
-    x: npt.NDArray[np.generic],
+    x: Rows,
     size: int,
     advance: Advance = no_progress,
     *,

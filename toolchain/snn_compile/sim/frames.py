@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from snn_compile.ir.encoding import Encoding
+from snn_compile.samples.rows import Rows, computed
 from snn_compile.sim.batches import map_batches
 
 ENCODING_BATCH_SIZE = 256
@@ -25,3 +27,8 @@ def encoded(encoding: Encoding, x: npt.NDArray[np.number]) -> npt.NDArray[np.int
     for _ in map_batches(some, x, ENCODING_BATCH_SIZE):
         pass
     return frames
+
+
+def encoded_rows(encoding: Encoding, x: Rows) -> Rows:
+    """The frames of samples that are read by parts: encoded whenever they are read."""
+    return computed(partial(encoded, encoding), x)

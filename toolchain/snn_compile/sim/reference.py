@@ -32,6 +32,7 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.numerics.products import blas
+from snn_compile.samples.rows import Rows
 from snn_compile.sim import bounds, kernels
 from snn_compile.sim.batches import Advance, batch_size, map_batches, no_progress
 
@@ -157,15 +158,15 @@ def run(
 
 
 def shown_before(
-    frames: npt.NDArray[np.integer], start: int, before: npt.NDArray[np.integer] | None = None
+    frames: Rows, start: int, before: npt.NDArray[np.integer] | None = None
 ) -> npt.NDArray[np.integer] | None:
     """The frame before frame ``start``; None at the start of a stream."""
-    return frames[start - 1] if start else before
+    return frames[start - 1 : start][0] if start else before
 
 
 def record_runs(
     program: QuantizedGraph,
-    frames: npt.NDArray[np.integer],
+    frames: Rows,
     simulate: Callable[..., Run] = run,
     *,
     first: int = 0,

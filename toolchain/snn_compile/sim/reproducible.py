@@ -14,6 +14,7 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics.products import Float, bit_length, blas, linear, on_grid
+from snn_compile.samples.rows import Rows
 from snn_compile.sim import ann, kernels
 from snn_compile.sim.kernels import Array
 
@@ -47,7 +48,7 @@ class Reproducible:
         x: (N, *input shape) samples; the first few give the magnitudes of channels.
     """
 
-    def __init__(self, network: ANNGraph, x: npt.NDArray[np.generic]) -> None:
+    def __init__(self, network: ANNGraph, x: Rows) -> None:
         self._layers: dict[NodeId, _Layer] = {}
         ann.forward(network, ann.batch_last(x[:FIRST]), operators=self._prepare)
 

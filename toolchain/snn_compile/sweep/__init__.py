@@ -59,4 +59,4 @@ def sweep_model(
     request = Request(until, cheapest_by, halving, retry_failed)
     plan = plan_of(Path(model), lambda: grid_of(axes, points), base.override, request)
     n = workers or os.cpu_count() or 1
-    return sweep_on(plan, Path(output), n, cluster, SilentSweepObserver())
+    return sweep_on(plan, Path(output), n, cluster or None, SilentSweepObserver())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from snn_compile.report import schema
@@ -13,6 +13,11 @@ from snn_compile.sweep.rows import count, rows, summary
 
 if TYPE_CHECKING:
     from jinja2 import Template
+
+
+MARKS = ("<title>Sweep of ", " · snn-compile</title>")
+"""What every page has in its head, whichever version wrote it."""
+_HEAD = 4096
 
 
 @cache
@@ -48,3 +53,13 @@ def render(sweep: Mapping[str, Any]) -> str:
         summary=summary(sweep),
         plot=front_drawing,
     )
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a page that a sweep has written."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            head = stream.read(_HEAD)
+    except OSError:
+        return False
+    return all(mark in head for mark in MARKS)

@@ -2,67 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from snn_compile import sealed
-from snn_compile.errors import CompileError, CompileErrors, Origin, UsageError, exit_code
+from snn_compile.errors import CompileError, CompileErrors, exit_code
 from snn_compile.files import typed
 from snn_compile.files.documents import read_json
 from snn_compile.files.writing import replace_text
-from snn_compile.options import CompileOptions
-from snn_compile.options.declared import Option
 from snn_compile.report.schema import plain
-from snn_compile.sealed.provenance import FILES
 from snn_compile.sweep.goal import FIGURES
 from snn_compile.sweep.schema import POINTS, Failure, Screening, SweepMachine, SweepPoint
-from snn_compile.targets import content_hash
-from snn_compile.version import __version__
-from snn_compile.workers import File, Machine
+from snn_compile.workers import Machine
 
 COMPILED = ("done", "over-limit")
 """States of a point that has a folder."""
 MAX_FIGURE = 1e18
 """Largest figure that can be drawn without an overflow."""
-SOURCES = ("snn_compile", "snn_frontends", "snn_backends")
-
-
-def key_of(model: File, files: Mapping[str, File], options: CompileOptions) -> str:
-    """A hash of everything that a point depends on.
-
-    Args:
-        model: the file.
-        files: those that options name.
-        options: of the point.
-    """
-    given = {name: Option.plain(getattr(options, name)) for name in sorted(options.origins)}
-    shared = {"model": model, **files}
-    document = {
-        "tool": [__version__, tool_hash()],
-        "files": {role: [file.path.name, file.group] for role, file in shared.items()},
-        "target": content_hash(options.target),
-        "options": {n: value for n, value in given.items() if n not in (*FILES, "target")},
-    }
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-
-
-@cache
-def tool_hash() -> str:
-    """A hash of the installed program: another version that has the same number has another."""
-    digest = hashlib.sha256()
-    for package in SOURCES:
-        try:
-            root = Path(str(resources.files(package)))
-        except ModuleNotFoundError:
-            continue
-        for path in sorted(root.rglob("*.py")):
-            digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 class Records:
@@ -118,25 +76,12 @@ class Records:
             error = record["error"]
             return error.keys() >= get_type_hints(Failure).keys() and error["exit_code"] > 0
         proof = record["screening"]
-        return state == "dropped" and proof.keys() >= get_type_hints(Screening).keys()
+        if state != "dropped" or not proof.keys() >= get_type_hints(Screening).keys():
+            return False
+        return 0 <= proof["wins"] <= proof["discordant"] <= proof["n"]
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"
-
-
-def require_folder(folder: Path) -> None:
-    """Check that a sweep can be written to a path.
-
-    Raises:
-        UsageError: it is no folder.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(
-            "the path is a file",
-            code="output-exists",
-            origin=Origin(str(folder)),
-            hint="name a folder with -o",
-        )
 
 
 def machine_of(machine: Machine) -> SweepMachine:

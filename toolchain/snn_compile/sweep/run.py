@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from snn_compile import workers
+from snn_compile.errors import SURROUNDINGS, Origin, UsageError
 from snn_compile.files.claims import exclusive_claim
+from snn_compile.files.documents import describe_error
 from snn_compile.files.writing import replace_text
+from snn_compile.options import CompileOptions
 from snn_compile.options.declared import Option
-from snn_compile.pipeline.inputs import files_of
+from snn_compile.pluralize import pluralize
 from snn_compile.printable import printable_json
 from snn_compile.report.schema import plain
-from snn_compile.sealed.provenance import FILES
 from snn_compile.sweep import halving, page
 from snn_compile.sweep.compiled_point import COMPILE, unpack
-from snn_compile.sweep.goal import Goal
+from snn_compile.sweep.inputs import Inputs
+from snn_compile.sweep.ownership import require_own
 from snn_compile.sweep.pareto import fronts
 from snn_compile.sweep.plan import Plan
 from snn_compile.sweep.points import Point
@@ -27,14 +29,12 @@ from snn_compile.sweep.records import (
     COMPILED,
     Records,
     failure_of,
-    key_of,
     machine_of,
-    require_folder,
 )
 from snn_compile.sweep.schema import SCHEMA, SWEEP, SWEEP_PAGE, Screening, Sweep, SweepPoint
-from snn_compile.targets import available
+from snn_compile.sweep.standing import Standing
 from snn_compile.version import __version__
-from snn_compile.workers import Done, File, Job, Machine, Workers, differences
+from snn_compile.workers import Done, Job, Machine, Workers, differences
 
 PREDICTION = (
     "from cheap to dear: by the messages that a neuron sends in an inference if all activations"
@@ -42,9 +42,6 @@ PREDICTION = (
 )
 LOST = ("worker-lost", "out-of-memory")
 """Codes of errors that say nothing about a point: it is compiled again when the sweep is."""
-
-PASSING = ("file", "file-changed", "output-exists", "worker-disk", "damaged-copy")
-"""Codes of failures of the surroundings, which say nothing about a point either."""
 
 
 class SweepObserver(Protocol):
@@ -80,7 +77,7 @@ class SilentSweepObserver:
 
 
 def sweep_on(
-    plan: Plan, folder: Path, n_workers: int, cluster: str, observer: SweepObserver
+    plan: Plan, folder: Path, n_workers: int, cluster: str | None, observer: SweepObserver
 ) -> Sweep:
     """Run a sweep on processes of this machine, or on a cluster.
 
@@ -88,35 +85,15 @@ def sweep_on(
         plan: what is swept.
         folder: to write.
         n_workers: number of processes.
-        cluster: address of a Dask scheduler in place of them; empty without one.
+        cluster: address of a Dask scheduler in place of them; None without one.
         observer: follows it.
 
     Raises:
         CompileError: the cluster cannot be used, or another sweep writes this folder.
     """
-    require_folder(folder)
+    require_own(folder, [point.name for point in plan.points])
     with workers.dask(cluster) if cluster else workers.local(n_workers) as pool:
         return SweepRun(plan, folder, pool, observer, shares_files=not cluster).run()
-
-
-@dataclass
-class _Files:
-    """Files of a sweep, each hashed once."""
-
-    known: dict[Path, File] = field(default_factory=dict)
-
-    def of(self, path: Path) -> File:
-        if path not in self.known:
-            self.known[path] = File.of(path)
-        return self.known[path]
-
-    def of_options(self, point: Point) -> dict[str, File]:
-        """The files that a point's options name."""
-        options = point.options
-        paths = {name: getattr(options, name) for name in FILES}
-        if options.target not in available():
-            paths["target"] = Path(options.target)
-        return {name: self.of(path) for name, path in paths.items() if path is not None}
 
 
 class SweepRun:
@@ -142,64 +119,70 @@ class SweepRun:
         self.plan, self.folder, self.pool, self.observer = plan, folder, pool, observer
         self._shares_files = shares_files
         self._records = Records(folder)
-        self._files = _Files()
-        self._model = files_of(plan.model)
-        self._order = in_order(list(plan.points), plan.cheapest_by)
-        self._keys = {
-            point.name: key_of(self._model, self._files.of_options(point), point.options)
-            for point in plan.points
-        }
-        self._found: dict[str, SweepPoint] = {}
+        self._inputs = Inputs(plan.model)
+        self._points = {point.name: point for point in plan.points}
+        self._keys = {name: self._inputs.key(p.options) for name, p in self._points.items()}
+        self._standing = Standing(in_order(list(plan.points), plan.cheapest_by), plan.goal)
+        self._rounds = halving.rounds(plan.n_samples)
+        # All points count, also when some have records: the risk of a sweep that is resumed is the
+        # same as of one that was not interrupted, and a smaller one's is not that of a larger one.
+        self._risk = halving.risk_of_a_pair(len(plan.points), len(self._rounds))
         self._machines: list[Machine] = []
 
     def run(self) -> Sweep:
         """Compile what has no record yet, and write the results.
 
         Raises:
-            UsageError: another sweep runs in this folder.
-            OSError: nothing can be written there.
+            UsageError: another sweep runs in this folder, or the folder cannot be written.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with exclusive_claim(self.folder / SWEEP):
-            for point in self.plan.points:
-                if record := self._usable(point):
-                    self._found[point.name] = record
-            self.observer.begin(len(self.plan.points), len(self._found))
-            try:
-                if self.plan.halving:
-                    self._screen()
-                self._compile()
-            finally:
-                result = self._written()
-        return result
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with exclusive_claim(self.folder / SWEEP):
+                return self._run()
+        except OSError as error:
+            n = len(self._standing.records)
+            raise UsageError(
+                f"the sweep cannot be written: {describe_error(error)}",
+                code="file",
+                origin=Origin(str(error.filename or self.folder)),
+                hint="look at the space on the disk and at permissions; the same command goes on"
+                f" from {pluralize(n, 'finished point')}",
+            ) from error
+
+    def _run(self) -> Sweep:
+        for point in self.plan.points:
+            if record := self._usable(point):
+                self._standing.add(record)
+        self.observer.begin(len(self.plan.points), len(self._standing.records))
+        try:
+            if self.plan.halving:
+                self._screen()
+            self._compile()
+        except BaseException:
+            with suppress(OSError):  # what ended the sweep is what counts
+                self._written()
+            raise
+        return self._written()
 
     def _screen(self) -> None:
         """Drop the points that others surpass on few samples."""
-        left = [point for point in self._order if point.name not in self._found]
-        sizes = halving.rounds(self.plan.n_samples)
-        # All points count, also when some have records: the risk of a sweep that is resumed is the
-        # same as of one that was not interrupted.
-        risk = halving.risk_of_a_pair(len(self._order), len(sizes))
-        for n in sizes:
+        for n in self._rounds:
+            left = self._standing.left()
             if len(left) < 2:
                 return
             self.observer.screening(n, len(left))
-            jobs = [self._job(point, n) for point in left]
-            judged = {done.key: done for done in self.pool.run(jobs)}
+            judged = {done.key: done for done in self.pool.run([self._job(p, n) for p in left])}
             # What fails here is compiled later, and leaves its error then.
             known = [
-                halving.Screened(
-                    p.name, judged[p.name].value["right"], judged[p.name].value["costs"]
-                )
-                for p in left
-                if judged[p.name].error is None
+                halving.Screened(name, done.value["right"], done.value["costs"])
+                for name, done in judged.items()
+                if done.error is None
             ]
-            for name, proof in halving.dropped(known, risk).items():
-                point = next(one for one in left if one.name == name)
-                record = self._begun(point, judged[name])
+            for name, proof in halving.dropped(known, self._risk).items():
+                record = self._begun(self._points[name], judged[name])
+                proof["rival_key"] = self._keys[proof["worse_than"]]
                 record["state"], record["screening"] = "dropped", cast("Screening", proof)
                 self._store(record)
-            left = [point for point in left if point.name not in self._found]
 
     def _compile(self) -> None:
         """Compile points until all have a record, or the goal is met."""
@@ -209,7 +192,7 @@ class SweepRun:
                 running.callback(finished.close)  # ends what runs
             for done in finished:
                 self._keep(done)
-                if self._is_decided:
+                if self._standing.is_decided:
                     break
 
     def _usable(self, point: Point) -> SweepPoint | None:
@@ -217,30 +200,31 @@ class SweepRun:
         if record is None or record["state"] == "lost":
             return None
         if record["state"] == "failed" and (
-            self.plan.retry_failed or record["error"]["code"] in PASSING
+            self.plan.retry_failed or record["error"]["code"] in SURROUNDINGS
         ):
             return None
         if record["state"] == "dropped":
-            rival = record["screening"]["worse_than"]
-            if not self.plan.halving or rival not in self._keys:
+            if not (self.plan.halving and self._still_drops(record["screening"])):
                 return None
         return {**record, "values": _plain(point.values), "note": point.note}
 
+    def _still_drops(self, proof: Screening) -> bool:
+        """Whether a proof is of points of this sweep, and good enough for as many as it has."""
+        is_here = self._keys.get(proof["worse_than"]) == proof["rival_key"]
+        bound = halving.probability(proof["wins"], proof["discordant"])
+        return is_here and bound <= self._risk
+
     def _jobs(self) -> Iterator[Job]:
-        """Points without a record, the cheapest first, until the goal is met."""
-        for place, point in enumerate(self._order):
-            if (first := self._first_good) is not None and first <= place:
-                return
-            if point.name not in self._found:
-                self.observer.started(point.name)
-                yield self._job(point)
+        for point in self._standing.needed():
+            self.observer.started(point.name)
+            yield self._job(point)
 
     def _job(self, point: Point, n_samples: int = 0) -> Job:
         """Compiles a point, or judges it on few samples."""
-        options, files = point.options, self._files.of_options(point)
+        options, files = point.options, self._inputs.files(point.options)
         stated = {name: getattr(options, name) for name in options.origins}
         arguments: dict[str, Any] = {
-            "model": self._model,
+            "model": self._inputs.model,
             "values": {**stated, **files},
             "origins": dict(options.origins),
         }
@@ -256,7 +240,7 @@ class SweepRun:
 
     def _keep(self, done: Done) -> None:
         """Record what became of a point."""
-        point = next(one for one in self.plan.points if one.name == done.key)
+        point = self._points[done.key]
         record = self._begun(point, done)
         if done.error is not None:
             record["state"] = "lost" if done.error.code in LOST else "failed"
@@ -267,8 +251,7 @@ class SweepRun:
                 unpack(archive, self._records.place(point.name))
             record = cast("SweepPoint", {**record, **value})
             record["folder"] = f"{self._records.folder.name}/{point.name}"
-            limit = point.options.max_accuracy_drop
-            if limit is not None and (record["drop"] is None or record["drop"] > limit):
+            if _is_over_limit(point.options, record):
                 record["state"] = "over-limit"
         self._machines.append(done.worker)
         self._store(record)
@@ -287,33 +270,8 @@ class SweepRun:
 
     def _store(self, record: SweepPoint) -> None:
         self._records.keep(record)
-        self._found[record["name"]] = record
+        self._standing.add(record)
         self.observer.finished(record)
-
-    @property
-    def _first_good(self) -> int | None:
-        """The place in the order of the first compiled point that meets the goal."""
-        goal = self.plan.goal
-        found = ((k, self._found.get(point.name)) for k, point in enumerate(self._order))
-        good = (k for k, record in found if goal and record and _meets(goal, record))
-        return next(good, None)
-
-    @property
-    def _is_decided(self) -> bool:
-        """Whether the goal is met, and no point that should be cheaper is still being compiled."""
-        first = self._first_good
-        return first is not None and all(p.name in self._found for p in self._order[:first])
-
-    def _answer(self) -> str | None:
-        """The cheapest compiled point that meets the goal."""
-        goal, by = self.plan.goal, self.plan.cheapest_by
-        if goal is None:
-            return None
-        good: list[Mapping[str, Any]] = [p for p in self._found.values() if _meets(goal, p)]
-        known = [point for point in good if point.get(by) is not None]
-        if not known:
-            return None
-        return str(min(known, key=lambda p: (p[by], -(p["accuracy"] or 0.0), p["name"]))["name"])
 
     def _written(self) -> Sweep:
         """The whole sweep as it is now, on the disk."""
@@ -324,7 +282,7 @@ class SweepRun:
 
     def _result(self) -> Sweep:
         points: list[SweepPoint] = [
-            self._found.get(point.name)
+            self._standing.records.get(point.name)
             or {
                 "name": point.name,
                 "state": "not-run",
@@ -337,13 +295,12 @@ class SweepRun:
             {"name": s.name, "state": "skipped", "values": _plain(s.values), "note": s.reason}
             for s in self.plan.skipped
         ]
-        on = fronts(point for point in points if point["state"] in COMPILED)
-        for point in points:
-            if point["state"] in COMPILED:
-                point["front"] = [cost for cost, names in on.items() if point["name"] in names]
+        compiled = [point for point in points if point["state"] in COMPILED]
+        on = {cost: frozenset(names) for cost, names in fronts(compiled).items()}
+        for point in compiled:
+            point["front"] = [cost for cost, names in on.items() if point["name"] in names]
         goal = self.plan.goal
-        shared = {"model": self._model}
-        shared |= {n: f for n, f in self._files.of_options(self.plan.points[0]).items()}
+        shared = {"model": self._inputs.model, **self._inputs.files(self.plan.points[0].options)}
         axes = {n: [Option.plain(v) for v in values] for n, values in self.plan.grid.axes.items()}
         promised = {"guarantee": halving.GUARANTEE} if self.plan.halving else {}
         return {
@@ -357,15 +314,22 @@ class SweepRun:
             "until": None if goal is None else str(goal),
             "cheapest_by": self.plan.cheapest_by,
             "prediction": PREDICTION,
-            "answer": self._answer(),
+            "answer": self._standing.answer(self.plan.cheapest_by),
             "machines": differences(self._machines),
             "points": points,
             **promised,  # type: ignore[typeddict-item]
         }
 
 
-def _meets(goal: Goal, record: Mapping[str, Any]) -> bool:
-    return record["state"] == "done" and goal.holds(record)
+def _is_over_limit(options: CompileOptions, record: SweepPoint) -> bool:
+    """Whether a point breaks a limit; what is not known may be beyond it."""
+    judged = (
+        (options.max_accuracy_drop, record.get("drop")),
+        (options.max_energy, record.get("energy")),
+        (options.max_latency, record.get("latency")),
+        (options.max_cores, record.get("cores")),
+    )
+    return any(limit is not None and (value is None or value > limit) for limit, value in judged)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,13 +43,14 @@ class SweepMachine(TypedDict):
 class Screening(TypedDict, total=False):
     """What ``--halving`` knows of a point: accuracy on the first ``n`` samples of its order.
 
-    ``worse_than``: a point that is more accurate and no dearer; ``wins`` of ``discordant`` samples
-    were classified by that point alone.
+    ``worse_than``: a point that is more accurate and no dearer, ``rival_key`` its key; ``wins`` of
+    ``discordant`` samples were classified by that point alone.
     """
 
     n: int
     accuracy: float
     worse_than: str
+    rival_key: str
     wins: int
     discordant: int
 

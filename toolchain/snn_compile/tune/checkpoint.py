@@ -15,7 +15,7 @@ from snn_compile.files.archives import Archive
 from snn_compile.files.documents import DamagedError, check_size, reading
 from snn_compile.files.typed import complaint
 
-SCHEMA = 1
+SCHEMA = 2
 """Schema of a checkpoint; raised by a change that older versions cannot read."""
 State = Mapping[str, Tensor]
 
@@ -25,6 +25,7 @@ class _Epoch(TypedDict):
     train_loss: Any
     held_out_loss: Any
     held_out_top1: Any
+    merit: Any
 
 
 class Content(TypedDict):
@@ -71,7 +72,8 @@ def _is_judged(epoch: _Epoch) -> bool:
     """Whether the entries of an epoch are numbers; after divergence they may be infinite."""
     if set(epoch) != set(_Epoch.__annotations__):
         return False
-    numbers = (epoch["held_out_loss"], epoch["held_out_top1"], epoch["train_loss"] or 0.0)
+    judged = (epoch["held_out_loss"], epoch["held_out_top1"], epoch["merit"])
+    numbers = (*judged, epoch["train_loss"] or 0.0)
     return all(isinstance(number, int | float) for number in numbers)
 
 

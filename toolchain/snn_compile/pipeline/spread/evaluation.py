@@ -57,7 +57,7 @@ def evaluate_on(
 
     def evaluate(shards: Iterator[Shard], advance: Advance) -> Iterator[Answers]:
         def done(shard: Shard) -> None:
-            advance(stages.runs(shard))
+            advance(stages.runs(shard.start, len(shard.x)))
 
         yield from in_order(workers, EVALUATE, sent, once, shards, done)
 

@@ -16,6 +16,7 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.pipeline.spread.shards import in_order, unpickled
 from snn_compile.report.shards import Shard, shards_of
+from snn_compile.samples.rows import Rows
 from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.engine import no_engine
 from snn_compile.workers import Workers
@@ -25,14 +26,14 @@ STIMULI = 8
 
 
 def trace_on(
-    workers: Workers, program: QuantizedGraph, frames: Int, advance: Advance = no_progress
+    workers: Workers, program: QuantizedGraph, frames: Rows, advance: Advance = no_progress
 ) -> Recorded:
     """What the reference gives for all frames, from workers."""
     return golden.join(list(_on(workers, trace_shard, program, frames, advance)))
 
 
 def verify_engine_on(
-    workers: Workers, program: QuantizedGraph, frames: Int, advance: Advance = no_progress
+    workers: Workers, program: QuantizedGraph, frames: Rows, advance: Advance = no_progress
 ) -> Verification:
     """What ``hil.engine.verify`` gives, from workers."""
     if no_engine(program):
@@ -41,7 +42,7 @@ def verify_engine_on(
 
 
 def _on(
-    workers: Workers, function: Any, program: QuantizedGraph, frames: Int, advance: Advance
+    workers: Workers, function: Any, program: QuantizedGraph, frames: Rows, advance: Advance
 ) -> Iterator[Any]:
     name, shards = f"{__name__}:{function.__name__}", shards_of(frames, STIMULI)
     return in_order(workers, name, program, {}, shards, lambda shard: advance(len(shard.x)))
