@@ -91,26 +91,29 @@ def _converted(bench: Bench, folder: Path, seed: int, chosen: Mapping[str, Any])
     return _fact(tuned.report)
 
 
-def _scratch(bench: Bench, folder: Path, seed: int, chosen: Mapping[str, Any]) -> Any:
+def from_scratch(seed: int, chosen: Mapping[str, Any], threads: int) -> Mapping[str, Any]:
+    """The report of a training of two hidden layers of leaky neurons from random weights."""
     train = _part("calib", 5_000, 784)
-    file = write_mlp(folder / "net.nir", (784, 200, 200, 10), seed=seed, gain=40, spiking_end=False)
-    calibrate = folder / "calibrate.npz"
-    np.savez(calibrate, x=train[0][:500])
-    tuned = tune_model(
-        file,
-        train,
-        options=TuneOptions(
-            from_scratch=True,
-            epochs=4,
-            patience=0,
-            seed=seed,
-            threads=bench.arguments.threads,
-            **chosen,
-        ),
-        compile_options=CompileOptions(timesteps=5, calibrate=calibrate, emit=()),
-        evaluate=_part("test", N_TEST, 784),
-    )
-    return _fact(tuned.report)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "net.nir"
+        write_mlp(file, (784, 200, 200, 10), seed=seed, gain=40, spiking_end=False)
+        calibrate = Path(folder) / "calibrate.npz"
+        np.savez(calibrate, x=train[0][:500])
+        tuned = tune_model(
+            file,
+            train,
+            options=TuneOptions(
+                from_scratch=True, epochs=4, patience=0, seed=seed, threads=threads, **chosen
+            ),
+            compile_options=CompileOptions(timesteps=5, calibrate=calibrate, emit=()),
+            evaluate=_part("test", N_TEST, 784),
+        )
+    return tuned.report
+
+
+def _scratch(bench: Bench, folder: Path, seed: int, chosen: Mapping[str, Any]) -> Any:
+    del folder
+    return _fact(from_scratch(seed, chosen, bench.arguments.threads))
 
 
 TASKS = {"converted": _converted, "scratch": _scratch}

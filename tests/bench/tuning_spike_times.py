@@ -1,13 +1,16 @@
 """Spike times and neighbours: the tables of docs/explanation/tuning-spike-times.md.
 
-    python tests/bench/tuning_spike_times.py [pattern mnist normad chip] [--seeds 5] [--json FILE]
+    python tests/bench/tuning_spike_times.py [pattern mnist normad chip xor cnn rescaled]
+                                             [--seeds 5] [--json FILE]
                                              [--epochs 6] [--threads 1] [--write]
 
 ``pattern``: neighborhood aggregation teaches a neuron a random train. ``mnist``: a network with
 T = 5, by neighborhood aggregation and by surrogate gradients, from the same random weights, on
 10,000 training images (--epochs; a tenth is held out), tested on 10,000. ``normad``: spike-XOR and
 generic trains with the neuron of the NormAD papers, in floating point. ``chip``: generic trains
-with the neuron of the chip, in fixed point. Ten seeds for ``normad`` whatever --seeds says.
+with the neuron of the chip, in fixed point. ``xor``: spike-XOR with that neuron. Ten seeds for
+``normad`` and 20 for ``xor`` whatever --seeds says. ``cnn``: what an image costs in the paper's
+network for MNIST, and so what all of it would. ``rescaled``: hidden gradients, two hidden layers.
 
 What is in the JSON file already is not computed again. --write puts the tables into the docs.
 Needs torch and nir.
@@ -16,22 +19,28 @@ Needs torch and nir.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import process_time
 from typing import Any
 
+import nir
 import numpy as np
+import psg
 import w8a8
-from tuning_tables import Bench, Rows, parser_of, run, spread
+from tuning_tables import Bench, Rows, paired, parser_of, run, spread
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+import chip_xor
+import nir_graphs as graphs
 import spike_time_tasks as tasks
 from snn_compile import CompileOptions
 from snn_compile.tune import TuneOptions, tune_model
-from spiking_graphs import write_mlp
+from spiking_graphs import leaky, write_mlp
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "tuning-spike-times.md"
-TEN = range(10)
+TEN, TWENTY = range(10), range(20)
 
 
 def pattern(bench: Bench) -> Rows:
@@ -195,6 +204,108 @@ def chip(bench: Bench) -> Rows:
     return [["network", "method", "correlation at first", "best", "worst seed"], *rows]
 
 
+def rescaled(bench: Bench) -> Rows:
+    """Two hidden layers at T = 5, with and without rescaled gradients; as ``psg.py scratch``."""
+    found: dict[bool, list[float]] = {}
+    for rescale in (False, True):
+
+        def measure(seed: int, rescale: bool = rescale) -> Any:
+            report = psg.from_scratch(
+                seed, {"method": "na", "rescale_hidden": rescale}, bench.arguments.threads
+            )
+            return report["tune"]["after"]
+
+        found[rescale] = bench.over_seeds(f"rescaled {rescale}", measure)
+    plain, other = found[False], found[True]
+    return [
+        ["hidden gradients", "test accuracy, %", "against plain, points"],
+        ["plain", spread(plain), ""],
+        ["rescaled", spread(other), paired(other, plain)],
+    ]
+
+
+def _write_cnn(path: Path) -> Path:
+    """The network of the paper for MNIST, 15C5-P2-40C5-P2-300-10, with random weights."""
+    random = np.random.default_rng(0)
+
+    def conv(size: int, n_in: int, n_out: int) -> nir.Conv2d:
+        weight = random.normal(0, 1, (n_out, n_in, 5, 5))
+        return nir.Conv2d((size, size), weight, (1, 1), (0, 0), (1, 1), 1, np.zeros(n_out))
+
+    def dense(n_in: int, n_out: int) -> nir.Affine:
+        return nir.Affine(random.normal(0, 1, (n_out, n_in)), np.zeros(n_out))
+
+    nodes = [graphs.port(nir.Input, 1, 28, 28)]
+    nodes += [conv(28, 1, 15), leaky((15, 24, 24), 5.0, 2.0), graphs.pool(nir.SumPool2d)]
+    nodes += [conv(12, 15, 40), leaky((40, 8, 8), 5.0, 2.0), graphs.pool(nir.SumPool2d)]
+    nodes += [graphs.flatten(40, 4, 4), dense(640, 300), leaky(300, 5.0, 2.0), dense(300, 10)]
+    metadata = {"producer": "other", "reset": "zero", "dt": 1.0}
+    nir.write(path, graphs.chain(*nodes, graphs.port(nir.Output, 10), metadata=metadata))
+    return path
+
+
+def cnn(bench: Bench) -> Rows:
+    """CPU time of an image in training, in the paper's network for MNIST at T = 5."""
+    with np.load(w8a8.SHARED / "data" / "mnist.npz", allow_pickle=False) as images:
+        x = images["x_calib"][:320, None].astype(np.float32) / 255
+        y = images["y_calib"][:320].astype(np.int64)
+
+    def measure(method: str, epochs: int) -> Any:
+        with TemporaryDirectory() as folder:
+            calibrate = Path(folder) / "calibrate.npz"
+            np.savez(calibrate, x=x[:64])
+            file = _write_cnn(Path(folder) / "net.nir")
+            before = process_time()
+            tune_model(
+                file,
+                (x, y),
+                options=TuneOptions(
+                    method=method, epochs=epochs, from_scratch=True, patience=0, threads=1
+                ),
+                compile_options=CompileOptions(
+                    timesteps=5, calibrate=calibrate, emit=(), target="unlimited"
+                ),
+            )
+        return process_time() - before
+
+    rows = []
+    for method in ("psg", "na"):
+        # What an epoch more costs is training alone.
+        one, three = (
+            bench.measured(f"cnn {method}, {n} epochs", lambda n=n, m=method: measure(m, n))
+            for n in (1, 3)
+        )
+        seconds = (three - one) / 2 / (0.9 * len(x))
+        hours = 54_000 * seconds / 3600
+        rows.append([method, f"{1000 * seconds:.1f}", f"{hours:.2f}", f"{200 * hours:.0f}"])
+    head = ["method", "CPU ms an image", "hours an epoch of 54,000", "hours for 200 epochs"]
+    return [head, *rows]
+
+
+def xor(bench: Bench) -> Rows:
+    """Spike-XOR in fixed point, judged by the compiled network of the epoch that is kept."""
+
+    def measure(seed: int) -> Any:
+        compiled = chip_xor.learn(seed)
+        return [*chip_xor.outcome(compiled), compiled.report["tune"]["best_epoch"]]
+
+    found = [
+        bench.measured(f"xor in fixed point, seed {s}", lambda s=s: measure(s)) for s in TWENTY
+    ]
+    solved = [(offset, epoch) for right, offset, epoch in found if right == len(chip_xor.PAIRS)]
+    counts = Counter(right for right, *_ in found)
+    return [
+        ["network", "seeds that solve it", "patterns right", "spike off by, ms", "epoch kept"],
+        [
+            "3-10-1",
+            f"{len(solved)} of {len(found)}",
+            ", ".join(f"{right}: {n} seeds" for right, n in sorted(counts.items(), reverse=True)),
+            f"{np.mean([offset for offset, _ in solved]):.1f}" if solved else "",
+            f"{np.median([epoch for _, epoch in solved]):.0f}" if solved else "",
+        ],
+    ]
+
+
 def main() -> None:
     """Measure and print."""
     parser = parser_of(__doc__.splitlines()[0], list(MADE), seeds=5)
@@ -202,7 +313,15 @@ def main() -> None:
     run(parser.parse_args(), MADE, PAGE)
 
 
-MADE = {"pattern": pattern, "mnist": mnist, "normad": normad, "chip": chip}
+MADE = {
+    "pattern": pattern,
+    "mnist": mnist,
+    "normad": normad,
+    "chip": chip,
+    "xor": xor,
+    "cnn": cnn,
+    "rescaled": rescaled,
+}
 
 if __name__ == "__main__":
     main()

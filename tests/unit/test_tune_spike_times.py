@@ -90,6 +90,23 @@ def test_a_tuned_network_equals_lava(lava_environment, tmp_path, method):
     assert verified.mode.startswith(lava_environment.mode)
 
 
+@pytest.mark.slow
+@pytest.mark.lava
+def test_a_chip_that_learned_spike_xor_equals_lava(lava_environment):
+    import chip_xor
+    from snn_backends.lava import LavaBackend
+
+    found, backend = chip_xor.learn(2), LavaBackend()
+    assert chip_xor.outcome(found)[0] == len(chip_xor.PAIRS)
+    assert backend.check(found.program) == []
+    x, _ = chip_xor.patterns()
+    with TemporaryDirectory() as folder:
+        backend.emit(found.program, Path(folder), options={})
+        verified = backend.verify(found.program, Path(folder), found.encoding(x), time_limit=600)
+    assert verified.equal, verified.details
+    assert verified.mode.startswith(lava_environment.mode)
+
+
 class StoppedError(Exception):
     pass
 

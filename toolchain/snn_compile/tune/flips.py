@@ -31,7 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-IN_CACHE = 1 << 17
+IN_CACHE = 1 << 16
 """Potentials of the part of the neurons that is simulated at a time: it stays in the cache."""
 NARROWEST = 256
 """Fewest neurons of a part: below, calls cost more than what they compute."""
@@ -138,17 +138,17 @@ def slopes(
     """
     shape = potentials.shape
     series = [x.expand(-1, *shape[1:]).flatten(1) for x in (drive, potentials, gradient)]
-    delta = torch.empty_like(series[1])
+    parts = []
     width = max(NARROWEST, IN_CACHE // membrane.n_steps)
-    for first in range(0, delta.shape[1], width):
+    for first in range(0, series[1].shape[1], width):
         part = slice(first, first + width)
 
         def of_part(x: Tensor, part: slice = part) -> Tensor:
             return x.to(potentials).expand(shape[1:]).flatten()[part]
 
         neurons, theta = membrane.of_neurons(of_part), of_part(threshold)
-        delta[:, part] = _slopes_of_part(neurons, theta, *(x[:, part] for x in series))
-    return delta.reshape(shape)
+        parts.append(_slopes_of_part(neurons, theta, *(x[:, part] for x in series)))
+    return torch.cat(parts, dim=1).reshape(shape)
 
 
 def _slopes_of_part(
@@ -175,38 +175,39 @@ def _changes(
     are again what they are without the flip. From there on it sends the same spikes.
     """
     spikes = (potentials >= threshold).to(potentials.dtype)
-    unflipped = membrane.after(potentials, spikes)
     held_back = threshold - membrane.quantum
     fired = membrane.after(threshold, torch.ones_like(threshold))
-    change = torch.zeros_like(potentials)
-    states, totals = torch.empty_like(potentials), torch.zeros_like(potentials)
-    differences, filtered = torch.empty_like(potentials), torch.zeros_like(potentials)
-    flips: list[int] = []  # of the neighbours that still differ: theirs are the first rows
+    states, changes, differences = (torch.empty_like(potentials) for _ in range(3))
+    filtered = None if membrane.curvature is None else torch.zeros_like(potentials)
+    ended: Tensor | None = None
+    flips: list[int] = []  # steps of the neighbours that still differ, which have the first rows
     for t in range(membrane.n_steps):
-        s, v, more = spikes[t], states[: len(flips)], differences[: len(flips)]
+        n, s = len(flips), spikes[t]
+        v, more = states[:n], differences[:n]
         torch.add(membrane.leak(v), drive[min(t, len(drive) - 1)], out=v)
         torch.ge(v, threshold, out=more)
         v.addcmul_(v if membrane.drop is None else membrane.drop, more, value=-1)
-        more.sub_(s)
-        torch.where(s > 0, held_back, fired, out=states[len(flips)])
-        torch.sub(1, s, alpha=2, out=differences[len(flips)])
+        changes[:n].addcmul_(gradient[t], more.sub_(s))
+        torch.where(s > 0, held_back, fired, out=states[n])
+        torch.sub(1, s, alpha=2, out=differences[n])
+        torch.mul(gradient[t], differences[n], out=changes[n])
         flips.append(t)
-        v, more, total = (part[: len(flips)] for part in (states, differences, totals))
-        total.addcmul_(gradient[t], more)
-        if membrane.curvature is not None:
-            p, keep = filtered[: len(flips)], membrane.curvature.keep
-            p.mul_(keep).add_(more, alpha=1 - keep)
-            total += membrane.curvature.weight / 2 * p**2
+        v, change = states[: n + 1], changes[: n + 1]
+        if filtered is not None and membrane.curvature is not None:
+            p, keep = filtered[: n + 1], membrane.curvature.keep
+            p.mul_(keep).add_(differences[: n + 1], alpha=1 - keep)
+            change += membrane.curvature.weight / 2 * p**2
         elif t % LOOK_EVERY == LOOK_EVERY - 1:
-            differs = (v != unflipped[t]).any(dim=1)
+            differs = (v != membrane.after(potentials[t], s)).any(dim=1)
             if 4 * int(differs.sum()) < 3 * len(flips):
-                change[flips] = total
+                ended = torch.empty_like(potentials) if ended is None else ended
+                ended[flips] = change
                 flips = [k for k, one in zip(flips, differs.tolist(), strict=True) if one]
-                states[: len(flips)] = v[differs]
-                totals[: len(flips)] = total[differs]
-                totals[len(flips) :] = 0
-    change[flips] = totals[: len(flips)]
-    return change
+                states[: len(flips)], changes[: len(flips)] = v[differs], change[differs]
+    if ended is None:
+        return changes
+    ended[flips] = changes[: len(flips)]
+    return ended
 
 
 class Rescaling:
