@@ -46,12 +46,14 @@ def accuracies(found: l4.Rights, networks: Sequence[str]) -> list[list[str]]:
     for network, n_steps in itertools.product(networks, STEPS):
         runs = [found.get(Cell(network, n_steps, method)) for method in METHODS]
         known = [run for run in runs if run is not None]
+        if not known:
+            continue
+        shown = ["" if run is None else l4.spread(run) for run in runs]
         if len(known) == len(METHODS):
             top = max(run.mean() for run in known)
-            shown = [
-                f"**{l4.spread(run)}**" if run.mean() == top else l4.spread(run) for run in known
-            ]
-            rows.append([network, str(n_steps), str(known[0].shape[1]), *shown])
+            both = zip(runs, shown, strict=True)
+            shown = [f"**{text}**" if run.mean() == top else text for run, text in both]
+        rows.append([network, str(n_steps), str(known[0].shape[1]), *shown])
     return rows
 
 

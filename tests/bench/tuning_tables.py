@@ -97,8 +97,9 @@ def replaced(text: str, case: str, table: str) -> str:
     Raises:
         ValueError: the page has no such marks.
     """
-    begin, end = f"<!-- table: {case} -->\n", "\n<!-- end -->"
-    found, n = re.subn(f"(?<={begin}).*?(?={end})", lambda _: table, text, flags=re.DOTALL)
+    begin, end = f"<!-- table: {case} -->\n", "<!-- end -->"
+    with_table = f"{begin}{table}\n{end}"
+    found, n = re.subn(f"{begin}.*?{end}", lambda _: with_table, text, flags=re.DOTALL)
     if n != 1:
         raise ValueError(f"the page has {n} places for the table '{case}'")
     return found

@@ -12,7 +12,8 @@ from onnx_models import imported, ints, model, node, session
 from snn_compile import compile_model
 from snn_compile.bundle import CompiledModel
 from snn_compile.errors import CompileError
-from snn_compile.plugins.host import ROWS
+from snn_compile.ir.host_tail import Feed, HostTail
+from snn_compile.plugins.host import ROWS, HostRunner
 from snn_frontends.onnx import OnnxFrontend
 from tailed_networks import NETWORKS, Tailed, samples, weights
 
@@ -272,3 +273,34 @@ def test_a_single_number_on_a_grid_in_a_tail(tmp_path):
     logits = made.run(x)
     expected = logits / (np.linalg.norm(logits, axis=1, keepdims=True) + 2)
     np.testing.assert_allclose(made.run_host_tail(x)["y"], expected, rtol=1e-5)
+
+
+def test_outputs_that_are_no_numbers_are_counted_and_have_no_error(tmp_path):
+    """The logarithm of what may be negative: in the file as in the tail."""
+    nodes = [node("MatMul", "x w", "l"), node("Log", "l", "g"), node("CumSum", "g one", "y")]
+    constants = {"w": weights(1, 8, 1), "one": np.array(1)}
+    onnx.save(model(nodes, ("N", 8), constants), tmp_path / "net.onnx")
+    x = samples((8,), 12)
+    made = compile_model(
+        tmp_path / "net.onnx", evaluate=(x, np.ones((12, 1))), target="unlimited", emit=(),
+        output_kind="regression", cut_at="l",
+    )  # fmt: skip
+    (rung,) = (rung for rung in made.report["ladder"] if rung["stage"] == "host")
+    (found,) = rung["outputs"]
+    assert (found["mse"], found["r2"], found["mse_onnx"], found["r2_onnx"]) == (None,) * 4
+    n = int(np.isnan(made.run_host_tail(x)["y"]).sum())
+    assert 0 < n < 12
+    assert rung["note"].startswith(f"'y' is no number for {n} of 12 samples, and for ")
+
+
+def test_a_runtime_of_a_plug_in_may_know_nothing_of_probabilities():
+    class Runtime:
+        name, inputs, shapes, integers = "own", ["l"], [(1, 3)], [False]
+
+        def __call__(self, feeds):
+            return [np.ones((1, 3))]
+
+    tail = HostTail(b"", (Feed("l", "l", (1, 3), "float32"),), ("y",), (("y", "Own"),), (), 1, True)
+    runner = HostRunner(tail, Runtime())
+    assert runner.probabilities == frozenset()
+    assert runner.integers == frozenset()

@@ -13,11 +13,12 @@ from snn_compile.version import __version__
 
 if TYPE_CHECKING:
     from snn_compile.against import inspect_against
-    from snn_compile.bundle import CompiledModel
+    from snn_compile.bundle import CompiledModel, load
     from snn_compile.compare import compare_folders
     from snn_compile.errors import CompileError
     from snn_compile.options import CompileOptions
     from snn_compile.pipeline.driver import compile_model
+    from snn_compile.report.progress import show_progress
     from snn_compile.sweep import sweep_model
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "compare_folders",
     "compile_model",
     "inspect_against",
+    "load",
+    "show_progress",
     "sweep_model",
 ]
 
@@ -36,6 +39,8 @@ _HOMES = {
     "inspect_against": "snn_compile.against",
     "compile_model": "snn_compile.pipeline.driver",
     "CompiledModel": "snn_compile.bundle",
+    "load": "snn_compile.bundle",
+    "show_progress": "snn_compile.report.progress",
     "CompileError": "snn_compile.errors",
     "CompileOptions": "snn_compile.options",
     "sweep_model": "snn_compile.sweep",

@@ -36,6 +36,7 @@ from snn_compile.plugins import BACKENDS, Backend, StatesEncoding
 from snn_compile.plugins.host import TAIL, HostRunner, whole_on_chip
 from snn_compile.report import files
 from snn_compile.report.schema import REPORT, REPORT_PAGE
+from snn_compile.report.views import ReportViews
 from snn_compile.samples.named import ArraysLike, join_named
 from snn_compile.samples.rows import Rows
 from snn_compile.sealed import (
@@ -59,8 +60,8 @@ INPUT_COPIES = 4
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
-@dataclass(frozen=True, eq=False)
-class CompiledModel:
+@dataclass(frozen=True, eq=False, repr=False)
+class CompiledModel(ReportViews):
     """A network in fixed point, with the borders to real numbers and its report.
 
     Attributes:
@@ -414,6 +415,10 @@ class CompiledModel:
             found.findings,
             tail=found.tail,
         )
+
+
+load = CompiledModel.load
+"""The name in ``snn_compile``."""
 
 
 @contextmanager

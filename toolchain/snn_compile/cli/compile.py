@@ -73,7 +73,7 @@ def command(
     """
     options = options_for(model, config, {**given, "emit": ""} if no_emit else given)
     refuse_unmeasurable(options)
-    require_present(files_of(options))
+    require_present({"MODEL": model, **files_of(options)})
     if resume and passes.show_networks:
         raise UsageError(
             "--resume leaves out passes that have run, and their networks are to be shown",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from snn_compile import memory
-from snn_compile.printable import printable, printable_json
+from snn_compile.printable import printable_json
+from snn_compile.report.consoles import printable_console
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -21,27 +22,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def results() -> Console:
     """Standard output as a rich console: colour on a terminal only, and not with NO_COLOR."""
-    return _fitted(_console(soft_wrap=True))
+    return _fitted(printable_console(soft_wrap=True))
 
 
 def messages() -> Console:
     """Standard error, likewise."""
-    return _fitted(_console(stderr=True))
-
-
-def _console(**options: Any) -> Console:
-    """A console without markup, which escapes everything that is not printable."""
-    from rich.console import Console, ConsoleOptions
-    from rich.segment import Segment
-
-    class Printable(Console):
-        def render(
-            self, renderable: RenderableType, options: ConsoleOptions | None = None
-        ) -> Iterable[Segment]:
-            for text, style, control in super().render(renderable, options):
-                yield Segment(text if control else printable(text, keep="\n"), style, control)
-
-    return Printable(highlight=False, markup=False, emoji=False, **options)
+    return _fitted(printable_console(stderr=True))
 
 
 def show_json(value: Any) -> None:

@@ -113,7 +113,9 @@ def command(
     options = TuneOptions().override({k: value for k, value in values.items() if value is not None})
     compiling = _compiling(source, {**given, "emit": ""} if no_emit else given, config)
     refuse_unmeasurable(compiling)
-    require_present({"--train": train, "--held-out": held_out, **files_of(compiling)})
+    require_present(
+        {"SOURCE": source, "--train": train, "--held-out": held_out, **files_of(compiling)}
+    )
     require_torch()
     if table is not None:
         from snn_compile.tune.table import TableRequest

@@ -12,7 +12,7 @@ def require_present(named: Mapping[str, Path | None]) -> None:
     """Check that paths exist; what they hold is checked by whoever reads them.
 
     Args:
-        named: by the word that names each on the command line; None where it was not given.
+        named: by the word that each has in the command's help; None where it was not given.
 
     Raises:
         UsageError: some do not; one error names them all, and what each was to be.
@@ -20,7 +20,7 @@ def require_present(named: Mapping[str, Path | None]) -> None:
     missing = {word: path for word, path in named.items() if path and not path.exists()}
     if len(missing) == 1:
         ((word, path),) = missing.items()
-        hint = f"check the path after {word}"
+        hint = f"check the path after {word}" if word.startswith("-") else "check the path"
         raise UsageError("no such file", code="no-such-file", origin=Origin(str(path)), hint=hint)
     if missing:
         told = ", ".join(f"{path} ({word})" for word, path in missing.items())

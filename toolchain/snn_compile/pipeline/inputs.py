@@ -28,6 +28,7 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
 from snn_compile.options.kinds import by_input
 from snn_compile.passes import PassObserver, Pipeline, no_observer
+from snn_compile.pipeline.foreign_models import refuse_foreign
 from snn_compile.plugins import (
     ConfigurableFrontend,
     HasSourceRuntime,
@@ -56,6 +57,8 @@ from snn_compile.samples.outputs import OutputShapes, stated_kinds
 from snn_compile.samples.readers import Request, open_samples, samples_of
 from snn_compile.workers import File
 
+ONNX = ".onnx"
+"""Suffix of the files that models of other formats are to become."""
 Array = npt.NDArray[Any]
 Labelled = tuple[ArraysLike, Labels | None]
 
@@ -94,8 +97,10 @@ def read_model(path: Path, options: CompileOptions) -> Imported:
         CompileError: the file is missing, unreadable, or has unsupported operators.
         TypeError: its suffix is that of spiking networks.
     """
-    _check_exists(path)
     frontend = frontend_for(path)
+    if ONNX in frontend.suffixes:
+        refuse_foreign(path)
+    _check_exists(path)
     if isinstance(frontend, SpikingFrontend):
         raise TypeError(f"'{path}' contains a spiking network")
     if isinstance(frontend, ConfigurableFrontend):
@@ -372,7 +377,7 @@ def samples_for(
         recordings = Recordings.of({key: rows[:] for key, rows in arrays.items()}, str(given))
         step_us = figures.option(compiled.report, "event_step")
         labels = recordings.required_labels() if need_labels else recordings.labels
-        trains = recordings.trains(shape[1:], shape[0], step_us)
+        trains = recordings.train_rows(shape[1:], shape[0], step_us)
         return check_samples(trains, labels, shape, raw=True, outputs=outputs, source=str(given))
     return samples_in(arrays, shape, source=str(given), need_labels=need_labels, **reading)
 

@@ -235,14 +235,12 @@ class HostRuntime(Protocol):
         inputs: names of the model's inputs.
         shapes: shape of each output, with None for sizes that vary; None if unknown.
         integers: whether each output holds integers, or true and false.
-        probabilities: whether each output is of an operator with values within [0, 1].
     """
 
     name: str
     inputs: list[str]
     shapes: list[tuple[int | None, ...] | None]
     integers: list[bool]
-    probabilities: list[bool]
 
     def __call__(self, feeds: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """All outputs, in order, for the values of all inputs.
@@ -251,6 +249,17 @@ class HostRuntime(Protocol):
             UsageError: it fails, or takes more memory than it may.
         """
         ...
+
+
+@runtime_checkable
+class KnowsProbabilities(Protocol):
+    """A ``HostRuntime`` that knows more of its outputs.
+
+    Attributes:
+        probabilities: whether each output is of an operator with values within [0, 1].
+    """
+
+    probabilities: list[bool]
 
 
 @runtime_checkable

@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.text import Text
 
 from snn_compile.passes import Finding
+from snn_compile.report.consoles import printable_console
 from snn_compile.report.heartbeat import Heartbeat, clock
 from snn_compile.report.observer import Advance
 from snn_compile.report.terminal import LABEL, row
@@ -164,3 +165,17 @@ class TerminalObserver:
     def _print(self, console: Console, text: Text) -> None:
         self.heartbeat.wrote()
         console.print(text, soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def show_progress(name: str = "compile") -> Iterator[TerminalObserver]:
+    """Write the progress of a compilation to standard output; use the result as ``observer``.
+
+    A terminal shows bars; a notebook, where nothing can be drawn over, plain lines.
+
+    >>> with show_progress() as observer:  # doctest: +SKIP
+    ...     compiled = compile_model("model.onnx", observer=observer)
+    """
+    observer = TerminalObserver(printable_console(force_jupyter=False))
+    with observer.watched(name):
+        yield observer

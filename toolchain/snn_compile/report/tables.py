@@ -59,6 +59,21 @@ def _plain(text: str) -> str:
     return "".join(f"\\{char}" if char in "\\`*_|[]~#!" else char for char in text)
 
 
+def text(table: Table) -> str:
+    """A table in plain text, its columns aligned."""
+    lines = [table.columns, *(row.cells for row in table.rows)]
+    lines = [tuple(printable(cell) for cell in line) for line in lines]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    shown = []
+    for line in lines:
+        cells = [
+            cell.rjust(width) if table.numeric and k else cell.ljust(width)
+            for k, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        shown.append("  ".join(cells).rstrip())
+    return "\n".join([*shown, *([table.note] if table.note else [])])
+
+
 def html(table: Table) -> str:
     """A table in HTML without styles of its own; whatever the cells hold is escaped."""
     sides = ["right" if table.numeric and k else "left" for k in range(len(table.columns))]
