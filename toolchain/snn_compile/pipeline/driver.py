@@ -75,6 +75,7 @@ from snn_compile.report.layer_losses import has_lost, with_losses
 from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.samples.arrays import Labels, Samples
 from snn_compile.samples.named import ArraysLike
+from snn_compile.samples.readers.python_objects import collected, is_iterable
 from snn_compile.targets import load_target
 from snn_compile.workers import Workers
 
@@ -193,8 +194,8 @@ def compile_model(
     Args:
         model: the file.
         options: all options; ``changes`` override single ones by name.
-        calibrate: (N, *input shape) samples, of several inputs each by its name, or a file,
-            instead of ``options.calibrate``.
+        calibrate: (N, *input shape) samples, of several inputs each by its name, a file, or a data
+            set, loader or iterable of samples, instead of ``options.calibrate``.
         evaluate: samples and labels (or None), or a file, instead of ``options.evaluate``. Labels
             or targets of several outputs are a mapping by their names.
         observer: observer of the progress.
@@ -215,8 +216,12 @@ def compile_model(
     given: dict[str, Any] = dict(changes)
     if isinstance(calibrate, str | Path):
         given["calibrate"], calibrate = calibrate, None
+    elif is_iterable(calibrate):
+        calibrate, _ = collected(calibrate)
     if isinstance(evaluate, str | Path):
         given["evaluate"], evaluate = evaluate, None
+    elif is_iterable(evaluate):
+        evaluate = collected(evaluate)
     elif evaluate is not None and not (isinstance(evaluate, tuple) and len(evaluate) == 2):
         raise UsageError(
             "evaluate is no tuple of samples and labels",

@@ -1,0 +1,95 @@
+"""Data sets, loaders and iterators of Python as samples: taken once, item by item.
+
+Augmentation makes another sample each time, so items are kept: in memory, or in a temporary file
+once they are many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.errors import UsageError
+from snn_compile.samples.rows import Rows
+from snn_compile.samples.stored import Spool
+
+Array = npt.NDArray[Any]
+_FORM = "give arrays, or an iterable of (x, y): one sample and its label, or a batch of both"
+
+
+def is_iterable(data: Any) -> bool:
+    """Whether samples have to be taken from an object one after the other."""
+    known = (Mapping, str, Path, tuple, list, Rows)
+    if data is None or isinstance(data, known) or hasattr(data, "__array__"):
+        return False
+    return hasattr(data, "__iter__") or hasattr(data, "__getitem__")
+
+
+def collected(data: Any) -> tuple[Rows, Rows | None]:
+    """Samples and labels of a data set, of a loader of batches, or of any iterable.
+
+    Raises:
+        UsageError: the items are neither samples nor batches, or differ in shape.
+    """
+    x, y = Spool("samples"), Spool("labels")
+    shape: tuple[int, ...] | None = None
+    dtypes: list[np.dtype[Any]] = []
+    labelled: set[bool] = set()
+    for item in _items(data):
+        values, labels = _split(item, data)
+        if shape is None:
+            shape, dtypes = values.shape[1:], [values.dtype]
+        if values.shape[1:] != shape:
+            raise _error(f"samples have the shapes {shape} and {values.shape[1:]}", "wrong-shape")
+        labelled.add(labels is not None)
+        x.append(values.astype(dtypes[0], copy=False))
+        if labels is not None:
+            y.append(labels)
+    if shape is None:
+        raise _error("it holds no samples", "empty-data")
+    if len(labelled) > 1:
+        raise _error("some samples have labels, and others do not", "bad-labels")
+    return x.rows(), y.rows() if labelled == {True} else None
+
+
+def _items(data: Any) -> Iterator[Any]:
+    """All items; of what has numbers and a length, no more than these."""
+    if hasattr(data, "__iter__"):
+        yield from data
+    else:
+        for k in range(len(data)):
+            yield data[k]
+
+
+def _split(item: Any, data: Any) -> tuple[Array, Array | None]:
+    """An item as a batch of samples, and of labels if there are any."""
+    if isinstance(item, tuple | list) and len(item) == 2:
+        x, y = _array(item[0]), _array(item[1])
+        if not y.ndim:
+            return x[None], y[None]
+        if x.ndim and len(x) == len(y):
+            return x, y
+        raise _error(f"an item has {x.shape} and {y.shape}", "wrong-shape")
+    if isinstance(item, tuple | list) and len(item) == 1:
+        item = item[0]
+    x = _array(item)
+    if getattr(data, "batch_size", None):
+        return x, None
+    if hasattr(data, "__getitem__"):
+        return x[None], None
+    raise _error("nothing tells whether an item is a sample or a batch", "bad-argument")
+
+
+def _array(value: Any) -> Array:
+    found = np.asarray(value)
+    if found.dtype.kind not in "biuf":
+        raise _error(f"an item holds {found.dtype}", "wrong-dtype")
+    return found
+
+
+def _error(message: str, code: str) -> UsageError:
+    return UsageError(message, code=code, hint=_FORM)
