@@ -396,10 +396,10 @@ def test_missing_files_are_named_before_any_work(examples, monkeypatch, capsys, 
     assert main([*words, "-q"]) == 2
     told = capsys.readouterr().err
     missing = [words[k : k + 2] for k, word in enumerate(words) if word.startswith("--")]
-    assert told.count("error[no-such-file]") == len(missing)
+    assert told.count("error[no-such-file]") == 1
     for option, path in missing:
         assert path in told
-        assert f"check the path after {option}" in told
+        assert option in told
 
 
 def test_without_torch_the_error_says_what_to_install(labelled, tmp_path, monkeypatch, capsys):

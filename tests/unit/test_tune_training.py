@@ -17,7 +17,7 @@ from snn_compile.cli import main  # noqa: E402
 from snn_compile.errors import CompileError, UnsupportedError, UsageError  # noqa: E402
 from snn_compile.ir.serialize import array_hashes, dump_program  # noqa: E402
 from snn_compile.tune import TuneOptions, session, table, tune_model  # noqa: E402
-from snn_compile.tune.augment import Augmentation  # noqa: E402
+from snn_compile.tune.augmentation import Augmentation  # noqa: E402
 from snn_compile.tune.data import AugmentedSamples  # noqa: E402
 from snn_compile.tune.network import Network  # noqa: E402
 from snn_compile.tune.trainer import TrainingData, schedule  # noqa: E402

@@ -77,7 +77,7 @@ class Variances:
                 moments.peak[key] = np.maximum(moments.peak.get(key, peak), peak)
             return value
 
-        traverse(network, x, add, operators=Reproducible(network, x), threads=False)
+        traverse(network, x, lambda _: add, operators=Reproducible(network, x), threads=False)
         return moments
 
     def of(self, source: NodeId, factors: Mapping[NodeId, Float]) -> Float:

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from snn_compile.errors import UsageError
-from snn_compile.tune.augment import Augmentation
+from snn_compile.tune.augmentation import Augmentation
 from snn_compile.tune.trainer import TrainingData, shuffled
 
 Array = npt.NDArray[Any]

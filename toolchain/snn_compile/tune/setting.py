@@ -16,7 +16,7 @@ from snn_compile.pluralize import pluralize
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.named import ArraysLike
 from snn_compile.samples.outputs import OutputKind
-from snn_compile.tune.augment import Augmentation
+from snn_compile.tune.augmentation import Augmentation
 from snn_compile.tune.data import (
     AugmentedSamples,
     LoadedSamples,
