@@ -12,7 +12,7 @@ def require_present(named: Mapping[str, Path | None]) -> None:
     """Check that paths exist; what they hold is checked by whoever reads them.
 
     Args:
-        named: by the word that each has in the command's help; None where it was not given.
+        named: by the word that names each on the command line; None where it was not given.
 
     Raises:
         UsageError: some do not; one error names them all, and what each was to be.
