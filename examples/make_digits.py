@@ -5,7 +5,8 @@
 The data are 1,797 grey images of 8x8 pixels that come with scikit-learn; nothing is downloaded.
 Written are ``digits_cnn.onnx`` (two convolutions with batch normalization, a residual sum, average
 pooling), ``digits_mlp.onnx`` (three dense layers), and, in the input layout of both,
-``digits_calibrate.npz`` (training images) and ``digits_evaluate.npz`` (test images and labels).
+``digits_calibrate.npz`` (512 training images, without labels), ``digits_train.npz`` (the other
+training images, with labels) and ``digits_evaluate.npz`` (test images and labels).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ Params = dict[str, Floats]
 
 SEED = 0
 CHANNELS = 16
+N_CALIBRATE = 512
 EPSILON = 1e-5
 
 
@@ -44,7 +46,9 @@ def main() -> None:
     x_train, x_test, y_train, y_test = train_test_split(
         x, y, test_size=500, stratify=y, random_state=SEED
     )
-    np.savez_compressed(folder / "digits_calibrate.npz", x=x_train[:512])
+    n = N_CALIBRATE
+    np.savez_compressed(folder / "digits_calibrate.npz", x=x_train[:n])
+    np.savez_compressed(folder / "digits_train.npz", x=x_train[n:], y=y_train[n:])
     np.savez_compressed(folder / "digits_evaluate.npz", x=x_test, y=y_test)
 
     params = train_cnn(x_train, y_train)

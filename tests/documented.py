@@ -15,7 +15,8 @@ and, unseen by the reader, in comments of their own lines:
     <!-- prepare: ... -->  commands; what they print is not shown
     <!-- print: ... -->    commands; what they print stands from here to <!-- end -->
     <!-- file: NAME -->    the fence below is that file
-    <!-- needs: ... -->    what the block below needs: ``lava``, ``shared_data``, ``slow`` (minutes)
+    <!-- needs: ... -->    what the block below needs: ``lava``, ``shared_data``, ``torch``,
+                           ``slow`` (minutes)
     <!-- not checked: ... -->  the fence or table below is not the business of this module; and why
 
 A command that fails is an error, unless the page asks for its exit code next: ``$ echo $?``. What
@@ -33,12 +34,13 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
-NEEDS = ("lava", "shared_data", "slow")
+NEEDS = ("lava", "shared_data", "torch", "slow")
 WORDS = ("prepare", "print", "file", "needs", "not checked")
 COMMENT = re.compile(rf"<!-- ({'|'.join(WORDS)}):\s(.+?)\s*-->\Z", re.DOTALL)
 END = "<!-- end -->"
@@ -309,6 +311,8 @@ def provisions(*, slow: bool) -> dict[str, dict[str, str]]:
     lava = locate()
     if lava is not None:
         found["lava"] = {"LAVA_PYTHON": shlex.join(lava.command(Path())[:-1])}
+    if find_spec("torch"):
+        found["torch"] = {}
     shared = Path(os.environ.get("SNN_COMPILE_DATA") or ROOT.parent / "shared").absolute()
     if (shared / "manifest.json").exists():
         found["shared_data"] = {"SNN_COMPILE_DATA": str(shared)}

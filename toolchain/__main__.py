@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 MINIMUM = (3, 11)
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +28,9 @@ ENGINE = ROOT / "toolchain" / "engine"
 WINDOWS = os.name == "nt"
 STAMP = "snn-compile.json"
 LOCK = "snn-compile.lock"
+EXPECTED = "one to two minutes on an idle machine, more on a slow network"
+SILENCE = 15.0
+"""Seconds after which a line says that set-up goes on."""
 
 
 class SetupError(Exception):
@@ -75,8 +78,7 @@ def _build(folder: Path, extras: "Sequence[str]") -> None:
     finished = state.get("key") and state["made_for"] == made_for and os.path.exists(python)
     if ours and not state and any(path.name != LOCK for path in folder.iterdir()):
         raise SetupError(f"{folder} holds something else; name another folder in SNN_COMPILE_VENV")
-    print(f"snn-compile: setting up {_shown(folder)} (once, under a minute) ...", file=sys.stderr)
-    sys.stderr.flush()
+    _say(f"setting up {_shown(folder)} (once; {EXPECTED}) ...")
 
     extras = sorted({*extras, *state.get("extras", ())})
     unfinished = {"ours": ours, "made_for": made_for, "extras": extras, "key": ""}
@@ -86,9 +88,35 @@ def _build(folder: Path, extras: "Sequence[str]") -> None:
         _clear(folder)
         _make(folder, with_pip=not uv)
     key = _key(folder)  # of what is installed now: a source may change meanwhile
-    _install(python, uv, extras)
+    _showing_life(lambda: _install(python, uv, extras))
     _warn_without_engine(python)
     _write_stamp(folder, {**unfinished, "key": key})
+
+
+def _say(text: str) -> None:
+    print(f"snn-compile: {text}", file=sys.stderr)
+    sys.stderr.flush()
+
+
+def _showing_life(install: "Callable[[], None]") -> None:
+    """Install, and say from time to time that it still goes on, and for how long it has."""
+    import threading
+    import time
+
+    start, done = time.monotonic(), threading.Event()
+
+    def tell() -> None:
+        while not done.wait(SILENCE):
+            seconds = time.monotonic() - start
+            _say(f"installing packages and compiling the engine: {seconds:.0f} s so far ...")
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        install()
+    finally:
+        done.set()
+        teller.join()
 
 
 def _make(folder: Path, *, with_pip: bool) -> None:

@@ -57,9 +57,15 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 AGAINST_NONE = ("equalize l4", "thresholds l4", "equalize l2", "equalize range", "equalize data")
 L4_AGAINST = ("equalize l2", "equalize data", "equalize range", "per channel")
-IMAGES = {"mlp": (2000, 2000, 2000), "cnn": (2000, 2000, 500)}
-IMAGES |= {"fashion_vggbn": (1000, 1000, 250), "cifar10_resnet20": (200, 200, 50)}
-"""For 8, 32 and 128 steps."""
+IMAGES = {
+    "fashion_vggbn": (1000, 1000, 250),
+    "cifar10_resnet20": (200, 200, 50),
+    "fashion_cnn_no_bias": (1000, 1000, 250),
+    "mnist_cnn": (1000, 1000, 250),
+    "cnn": (2000, 2000, 500),
+    "mlp": (2000, 2000, 1000),
+}
+"""For 8, 32 and 128 steps; the first name that is part of a network's counts."""
 STEPS = (8, 32, 128)
 DRAWS = 1_000_000
 """Stimuli are numbered from here for each further seed: the number decides a stimulus' spikes."""

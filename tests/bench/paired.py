@@ -42,8 +42,9 @@ def difference(ours: np.ndarray, theirs: np.ndarray, bound: float = BOUND) -> Di
     mean, free = float(each.mean()), len(each) - 1
     error = float(each.std(ddof=1)) / np.sqrt(len(each))
     if error == 0:
-        same = abs(mean) < bound
-        return Difference(mean, mean, mean, float(mean == 0), float(not same))
+        # All images alike: if a share of BOUND differed, that many would rarely show none.
+        p_beyond = (1 - bound / 100) ** len(each) if mean == 0 else 1.0
+        return Difference(mean, mean, mean, float(mean == 0), p_beyond)
     width = float(stats.t.ppf(0.975, free)) * error
     p = 2 * float(stats.t.sf(abs(mean) / error, free))
     p_beyond = float(stats.t.sf((bound - abs(mean)) / error, free))

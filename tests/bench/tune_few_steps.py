@@ -1,19 +1,23 @@
 """Points won back by tuning what converts badly: tables of docs/explanation/tuning.md.
 
-    python tests/bench/tune_few_steps.py [resnet20 spoken] [--seeds 2] [--images 2500] [--epochs 2]
-                                         [--test 1000] [--json FILE] [--write]
+    python tests/bench/tune_few_steps.py [resnet20 spoken] [--seeds 1] [--images 1000] [--epochs 2]
+                                         [--test 500] [--json FILE] [--write]
 
-``resnet20``: the shared ResNet-20 for CIFAR-10 in ``sync`` at T = 4 and 2 and in ``radix`` at T = 2,
-tuned on ``--images`` images of the training part, a tenth of which is held out. ``spoken``: a network
-of convolutions over time that has learned the answers of the example ``kws_gru``, in the same codings
-(the GRU itself has none of them). Gains are on test data that nothing was trained on; minutes are
-those of the CPU for the training alone, on one thread. Needs torch; results are kept in the JSON file.
+``resnet20``: the shared ResNet-20 for CIFAR-10 in ``sync`` at T = 4 and 2 and in ``radix`` at
+T = 2, tuned on ``--images`` images of the training part, a tenth of which is held out.
+``spoken``: a network of convolutions over time that has learned the answers of the example
+``kws_gru``, in the same codings (the GRU itself has none of them). Gains are on test data that
+nothing was trained on; minutes are those of the CPU for the training alone, on one thread. Results
+are kept in the JSON file. Needs torch.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
@@ -34,6 +38,8 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES, PAGE = ROOT / "examples", ROOT / "docs" / "explanation" / "tuning.md"
 CODINGS = (("sync", 2), ("sync", 4), ("radix", 2))
 METHODS = ("psg", "qcfs")
+RATES = (0.002, 0.0002)
+"""Learning rates: that of ``tune``, and a tenth of it."""
 
 
 @dataclass(frozen=True)
@@ -58,73 +64,86 @@ def spoken(bench: Bench) -> Rows:
         return _table(bench, "spoken", lambda: _spoken(Path(scratch)), epochs=20)
 
 
-def _table(bench: Bench, name: str, make: Any, epochs: int = 0) -> Rows:
-    arguments, made = bench.arguments, {}
+@dataclass(frozen=True)
+class Arm:
+    """What is varied.
 
-    def measure(seed: int, coding: str, n_steps: int, method: str) -> Any:
-        task = made.setdefault("task", None) or made.update(task=make()) or made["task"]
-        options = CompileOptions(
+    Attributes:
+        coding: coding and number of steps.
+        method: of the training.
+        rate: learning rate.
+    """
+
+    coding: tuple[str, int]
+    method: str
+    rate: float
+
+    @property
+    def key(self) -> str:
+        """Its name in the file of results."""
+        rate = "" if self.rate == RATES[0] else f" rate {self.rate:g}"
+        return f"{self.coding[0]} T={self.coding[1]} {self.method}{rate}"
+
+
+def _table(bench: Bench, name: str, make: Callable[[], Task], epochs: int = 0) -> Rows:
+    task = cache(make)
+    arms = [Arm(*one) for one in product(CODINGS, METHODS, bench.arguments.rates)]
+    found: dict[Arm, list[Any]] = {arm: [] for arm in arms}
+    # All arms of one seed before the next: an interrupted run has whole tables.
+    for seed in range(bench.arguments.seeds):
+        for arm in arms:
+
+            def measure(arm: Arm = arm, seed: int = seed) -> Any:
+                return _measured(task(), arm, seed, epochs or bench.arguments.epochs)
+
+            found[arm].append(bench.measured(f"{name} {arm.key}, seed {seed}", measure))
+    rows = [_row(arm, cells) for arm, cells in found.items()]
+    head = ["coding", "method", "rate", "untuned, %", "tuned, %", "points"]
+    return [[*head, "CPU minutes", "points a minute"], *rows]
+
+
+def _measured(task: Task, arm: Arm, seed: int, epochs: int) -> list[float]:
+    """Accuracy before and after, and minutes of the training."""
+    coding, n_steps = arm.coding
+    tuned = tune_model(
+        task.model,
+        task.train,
+        options=TuneOptions(
+            method=arm.method,
+            learning_rate=arm.rate,
+            seed=seed,
+            epochs=epochs,
+            batch_size=32,
+            patience=0,
+            threads=1,
+        ),
+        compile_options=CompileOptions(
             coding=coding,
             timesteps=n_steps,
             calibrate=task.calibrate,
             emit=(),
             target="unlimited",
-        )
-        tuned = tune_model(
-            task.model,
-            task.train,
-            options=TuneOptions(
-                method=method,
-                seed=seed,
-                epochs=epochs or arguments.epochs,
-                batch_size=32,
-                patience=0,
-                threads=1,
-            ),
-            compile_options=options,
-            evaluate=task.test,
-        )
-        found = tuned.report["tune"]
-        seconds = [
-            entry["cpu_seconds"] for entry in tuned.report["timing"] if entry["stage"] == "tune"
-        ]
-        return [found["before"], found["after"], sum(seconds) / 60]
+        ),
+        evaluate=task.test,
+    )
+    found, timing = tuned.report["tune"], tuned.report["timing"]
+    seconds = sum(one["cpu_seconds"] for one in timing if one["stage"] == "tune")
+    return [found["before"], found["after"], seconds / 60]
 
-    # All methods and codings of one seed before the next: an interrupted run has whole tables.
-    found: dict[tuple[str, int, str], list[Any]] = {}
-    for seed in range(arguments.seeds):
-        for coding, n_steps in CODINGS:
-            for method in METHODS:
-                key = f"{name} {coding} T={n_steps} {method}, seed {seed}"
-                cell = bench.measured(
-                    key, lambda s=seed, c=coding, n=n_steps, m=method: measure(s, c, n, m)
-                )
-                found.setdefault((coding, n_steps, method), []).append(cell)
-    rows = []
-    for (coding, n_steps, method), cells in found.items():
-        gains = [after - before for before, after, _ in cells]
-        minutes = [taken for *_, taken in cells]
-        rows.append(
-            [
-                f"{coding}, T = {n_steps}",
-                method,
-                f"{cells[0][0]:.1f}",
-                spread([after for _, after, _ in cells], 1),
-                f"{mean(gains):+.1f}",
-                f"{mean(minutes):.2f}",
-                f"{mean(gains) / mean(minutes):.1f}",
-            ]
-        )
-    head = [
-        "coding",
-        "method",
-        "untuned, %",
-        "tuned, %",
-        "points",
-        "CPU minutes",
-        "points a minute",
+
+def _row(arm: Arm, cells: list[Any]) -> list[str]:
+    gains = [after - before for before, after, _ in cells]
+    minutes = mean(taken for *_, taken in cells)
+    return [
+        f"{arm.coding[0]}, T = {arm.coding[1]}",
+        arm.method,
+        f"{arm.rate:g}",
+        f"{cells[0][0]:.1f}",
+        spread([after for _, after, _ in cells], 1),
+        spread(gains, 1),
+        f"{minutes:.2f}",
+        f"{mean(gains) / minutes:.0f}",
     ]
-    return [head, *rows]
 
 
 def _cifar10(scratch: Path, arguments: argparse.Namespace) -> Task:
@@ -138,7 +157,7 @@ def _cifar10(scratch: Path, arguments: argparse.Namespace) -> Task:
     held = np.load(calibrate)["x"]
     if not np.allclose(train[: len(held)], held[: len(train)], atol=1e-5):
         raise RuntimeError("the images are prepared in another way than the model's")
-    np.savez(calibrate, x=held[:512])
+    np.savez(calibrate, x=held[: arguments.calibrate])
     labels = images["y_calib"][: arguments.images].astype(np.int64)
     return Task(
         w8a8.SHARED / "models" / "cifar10_resnet20.onnx", calibrate, (train, labels), (x, y)
@@ -184,10 +203,12 @@ def _spoken(scratch: Path) -> Task:
 
 def main() -> None:
     """Measure and print."""
-    parser = parser_of(__doc__.splitlines()[0], list(MADE), seeds=2)
-    parser.add_argument("--images", type=int, default=2_500, help="training images of resnet20")
-    parser.add_argument("--test", type=int, default=1_000, help="test images of resnet20")
-    parser.add_argument("--epochs", type=int, default=2, help="of resnet20")
+    parser = parser_of(__doc__.splitlines()[0], list(MADE), seeds=1)
+    parser.add_argument("--images", type=int, default=1_000, help="training images of resnet20")
+    parser.add_argument("--calibrate", type=int, default=256, help="images to calibrate on")
+    parser.add_argument("--test", type=int, default=500, help="test images")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--rates", type=float, nargs="+", default=RATES)
     run(parser.parse_args(), MADE, PAGE)
 
 

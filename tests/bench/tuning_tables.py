@@ -10,8 +10,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
+from scipy import stats
 
 Rows = list[list[str]]
 """A table: the first row is its head."""
@@ -46,6 +48,17 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     if len(values) < 2:
         return f"{values[0]:.{digits}f}"
     return f"{mean(values):.{digits}f} ± {stdev(values):.{digits}f}"
+
+
+def paired(values: Sequence[float], others: Sequence[float], digits: int = 2) -> str:
+    """Mean difference of pairs, its 95 % interval (Student's t), and p of the paired test."""
+    differences = np.subtract(values, others)
+    n = len(differences)
+    if n < 2:
+        return f"{differences.mean():+.{digits}f}"
+    half = stats.t.ppf(0.975, n - 1) * differences.std(ddof=1) / np.sqrt(n)
+    p = stats.ttest_rel(values, others).pvalue if differences.any() else 1.0
+    return f"{differences.mean():+.{digits}f} ± {half:.{digits}f} (p = {p:.2g})"
 
 
 def parser_of(description: str, cases: Sequence[str], seeds: int) -> argparse.ArgumentParser:
@@ -84,8 +97,9 @@ def replaced(text: str, case: str, table: str) -> str:
     Raises:
         ValueError: the page has no such marks.
     """
-    begin, end = f"<!-- table: {case} -->\n", "\n<!-- end -->"
-    found, n = re.subn(f"(?<={begin}).*?(?={end})", lambda _: table, text, flags=re.DOTALL)
+    begin, end = f"<!-- table: {case} -->\n", "<!-- end -->"
+    with_table = f"{begin}{table}\n{end}"
+    found, n = re.subn(f"{begin}.*?{end}", lambda _: with_table, text, flags=re.DOTALL)
     if n != 1:
         raise ValueError(f"the page has {n} places for the table '{case}'")
     return found

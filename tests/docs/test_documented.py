@@ -174,7 +174,10 @@ def test_needs_come_with_their_variables(page_of, run):
         ("```output\n1\n```\n", "what printed this"),
         ("```console\n$ true\n", "nothing ends this"),
         ("<!-- print: echo 1 -->\n1\n", "nothing ends this"),
-        ("<!-- needs: luck -->\n```console\n$ true\n```\n", "needs: lava, shared_data, slow"),
+        (
+            "<!-- needs: luck -->\n```console\n$ true\n```\n",
+            "needs: lava, shared_data, torch, slow",
+        ),
     ],
 )
 def test_a_page_that_cannot_be_read(text, why, page_of):

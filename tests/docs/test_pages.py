@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 
 import documented
@@ -22,6 +24,8 @@ def check(page, request, folder, *, slow=False):
                 request.getfixturevalue(fixture)
             except pytest.skip.Exception as reason:
                 missing.append(str(reason))
+    if "torch" in needs and find_spec("torch") is None:
+        missing.append("torch is not installed (extra: tune)")
     for step, printed in documented.run(page, folder, documented.provisions(slow=slow)):
         shown = [page.lines[k] for k in step.shown or ()]
         if not documented.agrees(page, step, printed):

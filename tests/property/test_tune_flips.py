@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,8 +11,10 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: tune)")
 
+from snn_compile.tune import flips  # noqa: E402
 from snn_compile.tune.flips import (  # noqa: E402
     Membrane,
+    Rescaling,
     VanRossum,
     add_input,
     difference,
@@ -106,6 +110,41 @@ def test_a_van_rossum_loss_is_met_exactly(reset, seed, n_steps):
         torch.testing.assert_close(found[k], expected, rtol=1e-9, atol=1e-12)
 
 
+def dense_changes(membrane, drive, potentials, threshold, gradient):
+    """``f_k`` of every neighbour, each simulated to the end of the window."""
+    spikes = (potentials >= threshold).double()
+    found = torch.zeros_like(potentials)
+    for k in range(membrane.n_steps):
+        v = None
+        for t in range(k, membrane.n_steps):
+            if t == k:
+                s = 1 - spikes[t]
+                v = torch.where(s > 0, threshold, threshold - membrane.quantum).expand(SHAPE)
+            else:
+                v = membrane.leak(v) + drive[t]
+                s = (v >= threshold).double()
+            v = membrane.after(v, s)
+            found[k] += gradient[t] * (s - spikes[t])
+    return found
+
+
+@pytest.mark.parametrize("reset", RESETS)
+@given(seed=st.integers(0, 2**32 - 1), n_steps=st.integers(1, 70), width=st.integers(1, 7))
+@settings(max_examples=15, deadline=None)
+def test_neighbours_that_end_early_change_no_bit(reset, seed, n_steps, width):
+    membrane, drive, threshold = whole_neuron(seed, n_steps, reset)
+    u = simulate(membrane, drive, threshold, torch.zeros(SHAPE, dtype=torch.float64))
+    gradient = torch.tensor(np.random.default_rng(seed).normal(size=u.shape))
+    expected = dense_changes(membrane, drive, u, threshold, gradient) / to_flip(
+        membrane, u, threshold
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flips, "NARROWEST", width)
+        patch.setattr(flips, "IN_CACHE", 1)
+        found = slopes(membrane, drive, u, threshold, gradient)
+    assert torch.equal(found, expected)
+
+
 def whole_neuron(seed, n_steps, reset):
     """A neuron of integers as compiled ones are, with truncation: membrane, drive, threshold."""
     random = np.random.default_rng(seed)
@@ -163,6 +202,16 @@ def test_beyond_its_reach_a_potential_is_pushed_only_where_that_helps():
     for gradient, expected in ((-3.0, -3.0 / 2), (3.0, 0.0)):
         delta = slopes(membrane, drive, u, one, torch.full_like(u, gradient))
         assert (delta == expected).all()
+
+
+def test_gradients_of_hidden_layers_come_near_those_of_the_last():
+    rescaling = Rescaling()
+    last = rescaling.of_layer(torch.tensor(10.0))(torch.full((4,), 0.1))
+    assert torch.allclose(last, torch.full((4,), 0.1 * 1.2 * math.log(2.02)))
+    hidden = rescaling.of_layer(torch.tensor(1000.0))(torch.tensor([0.0, 2e-5]))
+    size = float(last[0]) * 10
+    assert float(hidden[1]) == pytest.approx(2e-5 * 1.2 * math.log(size / 0.01 + 1.02))
+    assert torch.equal(rescaling.of_layer(torch.tensor(1.0))(torch.zeros(3)), torch.zeros(3))
 
 
 def test_an_input_that_is_held_gets_the_sum_over_the_steps():

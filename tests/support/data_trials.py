@@ -13,8 +13,10 @@ from snn_compile.report.journal import Journal
 from snn_compile.report.observer import SilentObserver
 
 
-def warnings_on(model: Path, x: Any, y: Any, **options: Any) -> list[Finding]:
-    """The warnings of a compilation about the evaluation data."""
+def warnings_on(
+    model: Path, x: Any, y: Any, *, notes: bool = False, **options: Any
+) -> list[Finding]:
+    """The warnings of a compilation about the evaluation data, and its notes if wanted."""
     asked = CompileOptions().override(options)
     imported = read_model(model, asked)
     network = preprocess(imported, asked)
@@ -23,4 +25,4 @@ def warnings_on(model: Path, x: Any, y: Any, **options: Any) -> list[Finding]:
     assert evaluate is not None
     journal = Journal(SilentObserver())
     found = tried_on_model(model, asked, imported, None, evaluate, evaluate.expected, journal)
-    return [finding for finding in found if finding.warning]
+    return [finding for finding in found if finding.warning or notes]

@@ -333,6 +333,28 @@ def test_for_real_from_a_path_with_spaces(tmp_path: Path, monkeypatch: pytest.Mo
 
     first = start()
     assert first.returncode == 0, first.stderr
-    assert len(first.stderr.splitlines()) == 1
+    head, *life = first.stderr.splitlines()
+    assert head.startswith("snn-compile: setting up ")
+    assert all(line.endswith("s so far ...") for line in life)
     again = start()
     assert (again.returncode, again.stderr, again.stdout) == (0, "", first.stdout)
+
+
+def test_a_long_installation_shows_life(
+    bootstrap: ModuleType,
+    folder: Path,
+    installs: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = threading.Event()
+    say = bootstrap._say
+    monkeypatch.setattr(bootstrap, "SILENCE", 0.01)
+    monkeypatch.setattr(
+        bootstrap, "_say", lambda text: (say(text), "so far" in text and said.set())
+    )
+    monkeypatch.setattr(bootstrap, "_install", lambda python, uv, extras: said.wait(60))
+    bootstrap.prepare()
+    first, second, *_ = capsys.readouterr().err.splitlines()
+    assert "setting up" in first
+    assert second.startswith("snn-compile: installing packages and compiling the engine: ")

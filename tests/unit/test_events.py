@@ -58,6 +58,10 @@ def test_every_event_is_counted_where_it_belongs(seed, n_steps, step_us):
     for shape in (SHAPE, (1, 5, 7)):
         found = recordings.trains(shape, n_steps, step_us)
         np.testing.assert_array_equal(found, counted(file, shape, n_steps, step_us))
+        rows = recordings.train_rows(shape, n_steps, step_us)
+        assert (rows.shape, rows.dtype, len(rows)) == (found.shape, found.dtype, 3)
+        for index in (slice(1, 9), np.array([2, 0]), slice(0, 0)):
+            np.testing.assert_array_equal(rows[index], found[index])
     np.testing.assert_array_equal(recordings.labels, file["label"])
 
 

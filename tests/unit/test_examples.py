@@ -38,8 +38,21 @@ def test_data_files_hold_what_the_models_take(examples: Path) -> None:
     assert evaluate["x"].shape == (500, 1, 8, 8)
     assert calibrate["x"].dtype == evaluate["x"].dtype == np.float32
     assert np.bincount(evaluate["y"]).min() >= 45
-    images = {x.tobytes() for x in calibrate["x"]}
-    assert not images & {x.tobytes() for x in evaluate["x"]}, "calibration shares images with test"
+    train = np.load(examples / "digits_train.npz")
+    assert train["x"].shape == (785, 1, 8, 8)
+    assert train["x"].dtype == np.float32
+    assert np.bincount(train["y"]).min() >= 60
+    images = [{x.tobytes() for x in part["x"]} for part in (calibrate, train, evaluate)]
+    assert len(set.union(*images)) == sum(map(len, images)), "two of the files share an image"
+
+
+def test_the_readme_names_every_file_and_its_licence(examples: Path) -> None:
+    text = (examples / "README.md").read_text(encoding="utf-8")
+    for path in examples.iterdir():
+        if path.suffix in (".onnx", ".npz"):
+            assert f"`{path.name}`" in text, path.name
+    assert "CC BY 4.0" in text
+    assert "CC BY-SA 4.0" in text
 
 
 def test_the_script_makes_them_again(examples: Path, tmp_path: Path) -> None:
@@ -48,7 +61,7 @@ def test_the_script_makes_them_again(examples: Path, tmp_path: Path) -> None:
         check=True,
         capture_output=True,
     )
-    for data in ("digits_calibrate.npz", "digits_evaluate.npz"):
+    for data in ("digits_calibrate.npz", "digits_train.npz", "digits_evaluate.npz"):
         old, new = np.load(examples / data), np.load(tmp_path / data)
         assert all(np.array_equal(old[key], new[key]) for key in old.files)
     for name in MODELS:

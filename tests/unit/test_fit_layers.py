@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,13 @@ import pytest
 from quantized_cases import CODINGS, NETWORKS, Case, same
 from snn_compile import compile_model
 from snn_compile.codings.graded import Graded
+from snn_compile.convert.calibrate import calibrate
+from snn_compile.convert.expand import maps_shape
 from snn_compile.ir.quantized import VOLTAGE_LIMIT
+from snn_compile.ir.text import to_text
+from snn_compile.passes import watched
 from snn_compile.quantize import fit_layers
-from snn_compile.quantize.fit_layers import FitLayers
+from snn_compile.quantize.fit_layers import FitLayers, foreseen
 from snn_compile.quantize.sites import rectifiers_and_outputs
 from snn_compile.sim import ann, bounds, reference
 
@@ -47,6 +52,41 @@ def test_answers_to_fresh_samples_come_nearer(name, coding):
     found = error(fitted(case))
     assert found < 0.8 * error(case.quantization)
     assert found < 0.9 * error(case.corrected())
+
+
+def test_progress_counts_the_layers():
+    case, seen = Case(next(iter(NETWORKS.values()))(), CODINGS["rate"], 8), []
+
+    @contextmanager
+    def progress(name, total):
+        seen.append((name, total))
+        yield seen.append
+
+    with watched(progress):
+        fitted(case)
+    total = len(case.quantization.program.populations)
+    assert seen == [("fit-layers", total), *[1] * total]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_drives_that_calibration_recorded_are_those_of_the_fit(name, monkeypatch):
+    case = Case(NETWORKS[name](), CODINGS["rate"], 4)
+    frames, folded = case.encoding(case.x), case.folded
+    n_steps = case.quantization.program.window.n_steps
+    shapes = {node.id: maps_shape(node.shape) for node in folded.graph}
+    drives = foreseen(folded, shapes, len(case.x), n_steps)
+    calibrate(folded, case.x, also=drives.from_sample)
+    computed = []
+    real = fit_layers.float_drives
+    monkeypatch.setattr(
+        fit_layers, "float_drives", lambda *given: computed.append(given) or real(*given)
+    )
+    alone, shared, fewer = (
+        FitLayers(folded, case.x[:n], frames[:n], drives=of)(case.quantization).graph.program
+        for n, of in ((None, None), (None, drives), (-1, drives))
+    )
+    assert len(computed) == 2  # alone, and of other samples than those foreseen
+    assert to_text(shared) == to_text(alone) != to_text(fewer)
 
 
 @pytest.mark.parametrize("coding", CODINGS)

@@ -8,11 +8,12 @@ import numpy as np
 import onnx
 import pytest
 
-from onnx_models import ints, model, node, session
+from onnx_models import imported, ints, model, node, session
 from snn_compile import compile_model
 from snn_compile.bundle import CompiledModel
 from snn_compile.errors import CompileError
-from snn_compile.plugins.host import ROWS
+from snn_compile.ir.host_tail import Feed, HostTail
+from snn_compile.plugins.host import ROWS, HostRunner
 from snn_frontends.onnx import OnnxFrontend
 from tailed_networks import NETWORKS, Tailed, samples, weights
 
@@ -218,3 +219,88 @@ def test_a_tail_does_not_start_at_integers(tmp_path):
     onnx.save(made, tmp_path / "net.onnx")
     with pytest.raises(CompileError, match="integers of the quantized 'q'"):
         compile_model(tmp_path / "net.onnx", target="unlimited", emit=())
+
+
+ABOVE = node("Greater", "l k", "a")
+TRUTHS = {
+    "alone": [ABOVE, node("Identity", "a", "y")],
+    "combined": [ABOVE, node("Less", "l j", "b"), node("Or", "a b", "y")],
+    "in a tail": [ABOVE, node("Cast", "a", "b", to=6), node("Mod", "b j", "y")],
+}
+
+
+@pytest.mark.parametrize("nodes", TRUTHS.values(), ids=TRUTHS)
+def test_the_host_makes_comparisons_at_the_end(nodes, tmp_path):
+    """Of the readouts themselves: spikes would round 0 and 1, and the file has true and false."""
+    j = np.int32(2) if nodes[-1].op_type == "Mod" else np.float32(-0.5)
+    constants = {"w": weights(1, 8, 12), "v": weights(2, 12, 4), "k": np.float32(0.1), "j": j}
+    layers = [node("MatMul", "x w", "h"), node("Relu", "h", "r"), node("MatMul", "r v", "l")]
+    path = tmp_path / "net.onnx"
+    kind = onnx.TensorProto.INT32 if nodes[-1].op_type == "Mod" else onnx.TensorProto.BOOL
+    onnx.save(model([*layers, *nodes], ("N", 8), constants, output_type=kind), path)
+    x = samples((8,), 16)
+    data = {"calibrate": samples((8,), 40, 2), "evaluate": (x, None)}
+    made = compile_model(path, **data, target="unlimited", emit=())
+    found = made.run_host_tail(x)["y"]
+    logits = made.run(x)
+    if nodes[-1].op_type == "Or":
+        expected = (logits > 0.1) | (logits < -0.5)
+    else:
+        expected = logits > np.float32(0.1)
+    np.testing.assert_array_equal(found, expected.astype(found.dtype))
+    assert found.dtype == (np.int32 if kind == onnx.TensorProto.INT32 else bool)
+    (judged,) = next(rung for rung in made.report["ladder"] if rung["stage"] == "host")["outputs"]
+    assert (judged["kind"], judged["agreement"] > 90) == ("segmentation", True)
+
+
+def test_truths_without_a_layer_before_them_stay_where_they_are():
+    nodes = [node("Relu", "x", "r"), node("Greater", "r k", "y")]
+    made = model(nodes, ("N", 8), {"k": np.float32(0.5)}, output_type=onnx.TensorProto.BOOL)
+    assert imported(made).tail is None
+
+
+def test_a_single_number_on_a_grid_in_a_tail(tmp_path):
+    """onnxruntime's quantizer gives every constant a grid, those without axes too."""
+    nodes = [
+        node("MatMul", "x w", "l"), node("DequantizeLinear", "k s z", "c"),
+        node("ReduceL2", "l", "n", axes=[1], keepdims=1), node("Add", "n c", "m"),
+        node("Div", "l m", "y"),
+    ]  # fmt: skip
+    constants = {"w": weights(1, 8, 4), "k": np.uint8(200), "s": np.float32(0.01), "z": np.uint8(0)}
+    onnx.save(model(nodes, ("N", 8), constants), tmp_path / "net.onnx")
+    made = compile_model(tmp_path / "net.onnx", target="unlimited", emit=())
+    x = samples((8,), 3)
+    logits = made.run(x)
+    expected = logits / (np.linalg.norm(logits, axis=1, keepdims=True) + 2)
+    np.testing.assert_allclose(made.run_host_tail(x)["y"], expected, rtol=1e-5)
+
+
+def test_outputs_that_are_no_numbers_are_counted_and_have_no_error(tmp_path):
+    """The logarithm of what may be negative: in the file as in the tail."""
+    nodes = [node("MatMul", "x w", "l"), node("Log", "l", "g"), node("CumSum", "g one", "y")]
+    constants = {"w": weights(1, 8, 1), "one": np.array(1)}
+    onnx.save(model(nodes, ("N", 8), constants), tmp_path / "net.onnx")
+    x = samples((8,), 12)
+    made = compile_model(
+        tmp_path / "net.onnx", evaluate=(x, np.ones((12, 1))), target="unlimited", emit=(),
+        output_kind="regression", cut_at="l",
+    )  # fmt: skip
+    (rung,) = (rung for rung in made.report["ladder"] if rung["stage"] == "host")
+    (found,) = rung["outputs"]
+    assert (found["mse"], found["r2"], found["mse_onnx"], found["r2_onnx"]) == (None,) * 4
+    n = int(np.isnan(made.run_host_tail(x)["y"]).sum())
+    assert 0 < n < 12
+    assert rung["note"].startswith(f"'y' is no number for {n} of 12 samples, and for ")
+
+
+def test_a_runtime_of_a_plug_in_may_know_nothing_of_probabilities():
+    class Runtime:
+        name, inputs, shapes, integers = "own", ["l"], [(1, 3)], [False]
+
+        def __call__(self, feeds):
+            return [np.ones((1, 3))]
+
+    tail = HostTail(b"", (Feed("l", "l", (1, 3), "float32"),), ("y",), (("y", "Own"),), (), 1, True)
+    runner = HostRunner(tail, Runtime())
+    assert runner.probabilities == frozenset()
+    assert runner.integers == frozenset()

@@ -159,6 +159,20 @@ def test_quantized_files(tmp_path):
     assert len(report.layers) >= 3
 
 
+def test_a_grid_behind_a_move(tmp_path):
+    """The population rounds already, so that what is moved is compared after the grid."""
+    nodes = [
+        node("MatMul", "x w", "m"), node("Tanh", "m", "t"), node("Unsqueeze", "t one", "f"),
+        node("QuantizeLinear", "f s z", "q"), node("DequantizeLinear", "q s z", "d"),
+        node("MatMul", "d v", "y"),
+    ]  # fmt: skip
+    constants = {"s": np.float32(1 / 127.5), "z": np.uint8(128), "one": ints(1)}  # less than 1
+    constants |= {"w": 9 * real(4, 8), "v": real(8, 3)}
+    report = inspect_against(saved(tmp_path, ("N", 4), nodes, constants), n_samples=8)
+    assert report.first is None
+    assert {layer.origin.op for layer in report.layers} >= {"MatMul", "Unsqueeze"}
+
+
 def test_layers_that_the_file_rounds_for_each_sample(tmp_path):
     """The import computes them in floating point, so that they are not judged."""
     nodes = [

@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_models import OPSETS, assert_same, imported, ints, model, node, ops, refused
+from quantized_models import assert_within_a_step
 from snn_compile import inspect_against, memory
 from snn_compile.errors import CompileErrors, ModelError, UnsupportedError
 from snn_frontends.onnx import unfolding
@@ -280,3 +281,32 @@ def test_values_that_double(monkeypatch, start):
     tracemalloc.stop()
     errors = error.errors if isinstance(error, CompileErrors) else (error,)
     assert errors[0].code == "too-large"
+
+
+def test_operators_that_stand_for_others_inside_control_flow():
+    """Those of onnxruntime and quantized ones are expanded there, too."""
+    constants = {"k": real(3, 3, 1, 1), "s": np.float32(0.05), "z": np.int8(3)}
+    constants |= {"c": np.array(True), "twice": np.array(2)}
+    fused = node("FusedConv", "x k", "t", domain="com.microsoft", activation="Relu")
+    nodes = [branches("c", "q", graph([fused], "t"), NEG)]
+    inner = [
+        node("Identity", "go", "on"), node("QuantizeLinear", "v s z", "i"),
+        node("QLinearAdd", "i s z i s z s2 z", "j", domain="com.microsoft"),
+        node("DequantizeLinear", "j s2 z", "w"),
+    ]  # fmt: skip
+    body = graph(
+        inner, "on w", [("at", TensorProto.INT64, ()), ("go", TensorProto.BOOL, ()),
+                        ("v", TensorProto.FLOAT, None)], {"s2": np.float32(0.1)},
+    )  # fmt: skip
+    body.output[0].type.tensor_type.elem_type = TensorProto.BOOL
+    nodes.append(node("Loop", "twice - q", "y"))
+    nodes[-1].attribute.append(helper.make_attribute("body", body))
+    made = model(nodes, constants=constants)
+    made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    assert_within_a_step(made, 0.1)
+
+
+def test_what_cannot_be_expanded_inside_control_flow_is_named():
+    unknown = node("NhwcMaxPool", "x", "t", domain="com.microsoft")
+    made = model([branches("c", "y", graph([unknown], "t"), NEG)], constants={"c": np.array(True)})
+    assert "com.microsoft" in str(refused(made))

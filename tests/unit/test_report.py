@@ -242,11 +242,19 @@ def test_json_has_a_stable_order_and_no_nan(report: dict[str, Any]) -> None:
     assert read["cost"]["spikes_per_inference"] == 3.5
 
 
-def test_the_header_counts_joins(report: dict[str, Any]) -> None:
+def test_the_header_has_the_joins_of_the_file(report: dict[str, Any]) -> None:
+    report["model"]["operators"] = {"conv": 19, "dense": 1, "joins": 9}
+    assert "19 conv, 1 dense, 9 residual joins" in text_of(report)
+    report["model"]["operators"] = {"conv": 0, "dense": 2, "joins": 0}
+    assert "0 conv, 2 dense · " in text_of(report)
+
+
+def test_several_groups_of_synapses_are_no_residual_join(report: dict[str, Any]) -> None:
     for entry, op in zip(report["layers"], ("conv", "conv join", "conv+sparse join"), strict=False):
         entry["op"] = op
     report["layers"].append({"name": "r", "op": "sparse", "relay": True})
-    assert "5 conv, 1 dense, 2 residual joins" in text_of(report)
+    assert "5 conv, 1 dense" in text_of(report)
+    assert "join" not in text_of(report)
 
 
 @pytest.mark.parametrize(
@@ -262,3 +270,14 @@ def test_shares(share: float | None, text: str) -> None:
 )
 def test_counts_are_short(value: float | None, text: str) -> None:
     assert figures.short(value) == text
+
+
+def test_what_auto_found_is_in_the_summary(report: dict[str, Any]) -> None:
+    origin = "auto, at most 1 points lost"
+    report["options"]["timesteps"] = {"value": 5, "origin": origin}
+    report["options"]["weight_bits"] = {"value": 6, "origin": origin}
+    (line,) = (line for line in text_of(report).splitlines() if line.startswith("  auto "))
+    assert set(line.split("auto", 1)[1].strip().split(", ")) == {
+        "--timesteps 5",
+        "--weight-bits 6",
+    }

@@ -3,8 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
+from onnx_models import ints, model, node
+from recurrent_models import recurrent
+from recurrent_models import samples as recurrent_samples
 from snn_compile import workers
 from snn_compile.errors import CompileError
 from snn_compile.hil import engine, golden
@@ -56,6 +61,54 @@ def test_workers_evaluate_as_this_process_does(two, options):
     assert without_times(here.report) == without_times(there.report)
     assert here._sealed() == there._sealed()
     assert [rung["n"] for rung in here.report["ladder"]] == [70] * len(here.report["ladder"])
+
+
+def several_ends() -> onnx.ModelProto:
+    """Two inputs, and two outputs of which one is made by the host."""
+    rng = np.random.default_rng(3)
+    nodes = [
+        node("MatMul", "x a", "p"), node("Relu", "p", "q"),
+        node("MatMul", "z b", "r"), node("Relu", "r", "s"),
+        node("Concat", "q s", "h", axis=1), node("MatMul", "h c", "y"),
+        node("MatMul", "h d", "u"), node("TopK", "u k", "t i", axis=1),
+    ]  # fmt: skip
+    sizes = {"a": (6, 8), "b": (3, 4), "c": (12, 5), "d": (12, 4)}
+    constants = {name: rng.normal(size=size).astype(np.float32) for name, size in sizes.items()}
+    made = model(nodes, ("N", 6), {**constants, "k": ints(2)}, "y t i")
+    made.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ("N", 3)))
+    made.graph.output[2].type.tensor_type.elem_type = TensorProto.INT64
+    return made
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"coding": "rate", "input": "poisson", "timesteps": 4},
+        {"coding": "sigma-delta"},
+        "recurrent",
+    ],
+    ids=["graded", "poisson", "sigma-delta", "recurrent"],
+)
+def test_shards_and_workers_change_nothing(options, two, tmp_path, monkeypatch):
+    """Of networks with several inputs and outputs, with a tail, with a state."""
+    path, rng = tmp_path / "net.onnx", np.random.default_rng(5)
+    if options == "recurrent":
+        options, made = {}, recurrent("GRU")
+        data, y = recurrent_samples(40), None
+    else:
+        made, y = several_ends(), rng.integers(0, 5, 40)
+        data = {"x": rng.random((40, 6), np.float32), "z": rng.random((40, 3), np.float32)}
+    onnx.save(made, path)
+    given = {"calibrate": data, "evaluate": (data, {"y": y} if y is not None else None)}
+    given |= {"target": "unlimited", "emit": (), **options}
+    there = compile_model(path, **given, workers=two)
+    monkeypatch.setattr(shards, "MOST_SAMPLES", 512)
+    here = compile_model(path, **given)
+    assert without_times(here.report) == without_times(there.report)
+    assert here._sealed() == there._sealed()
+    rungs = [rung["stage"] for rung in here.report["ladder"]]
+    assert ("host" in rungs) == (y is not None)
 
 
 def test_workers_evaluate_a_network_trained_with_spikes(two, tmp_path):

@@ -380,6 +380,28 @@ def test_recorded_events_are_learned(shared_data, tmp_path):
 # ------------------------------------------------------------------------------ without
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "tune {model} --train a.npz --held-out h.npz --calibrate c.npz --evaluate e.npz",
+        "compile {model} --calibrate c.npz --evaluate e.npz",
+        "run d.snn --data a.npz",
+        "verify d.snn --data a.npz",
+    ],
+)
+def test_missing_files_are_named_before_any_work(examples, monkeypatch, capsys, line):
+    """All of them, and before torch is imported: that alone takes seconds."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    words = line.format(model=examples / "digits_mlp.onnx").split()
+    assert main([*words, "-q"]) == 2
+    told = capsys.readouterr().err
+    missing = [words[k : k + 2] for k, word in enumerate(words) if word.startswith("--")]
+    assert told.count("error[no-such-file]") == 1
+    for option, path in missing:
+        assert path in told
+        assert option in told
+
+
 def test_without_torch_the_error_says_what_to_install(labelled, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torch", None)
     assert tune("x.onnx", "--train", labelled / "train.npz", "-o", tmp_path / "o") == 2

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: tune)")
 
@@ -14,7 +16,11 @@ from snn_compile.tune import neurons  # noqa: E402
 from snn_compile.tune.method import Batch, Task  # noqa: E402
 from snn_compile.tune.network import Network  # noqa: E402
 from snn_compile.tune.options import SURROGATES, TuneOptions  # noqa: E402
-from snn_compile.tune.psg import ParametricSurrogate, distribution_loss  # noqa: E402
+from snn_compile.tune.psg import (  # noqa: E402
+    ParametricSurrogate,
+    distribution_divergence,
+    distribution_penalty,
+)
 from snn_compile.tune.surrogates import SHAPES, spike  # noqa: E402
 from tuning_tasks import THRESHOLD, spike_patterns, spiking_mlp  # noqa: E402
 
@@ -114,14 +120,46 @@ def test_the_gradient_of_a_weight_passes_through_rounding():
     assert float(group.weight.grad[1, 2]) == pytest.approx(slope, rel=1e-3)
 
 
-def test_the_distribution_loss_is_zero_where_it_asks_for_nothing():
+def test_the_distribution_penalty_is_zero_where_it_asks_for_nothing():
     u = torch.tensor([0.0, 1.0, 0.0, 1.0]).double()
     spread = float(u.std())
-    loss = distribution_loss(u, (u >= 1).double(), torch.tensor(2.0))
+    loss = distribution_penalty(u, (u >= 1).double(), torch.tensor(2.0))
     assert float(loss) == pytest.approx((spread - 0.5) ** 2)
-    outside = distribution_loss(u + 3, torch.zeros(4), torch.tensor(0.5))
+    outside = distribution_penalty(u + 3, torch.zeros(4), torch.tensor(0.5))
     expected = float(((u + 3) ** 2).mean()) + 3**2 + (spread - 0.5) ** 2
     assert float(outside) == pytest.approx(expected)
+
+
+@given(mean=st.floats(-2, 3), deviation=st.floats(0.05, 3))
+@settings(max_examples=20, deadline=None)
+def test_the_divergence_of_potentials_is_that_of_normal_distributions(mean, deviation):
+    """The same both ways, against the divergences that torch knows."""
+    u = torch.tensor([-1.0, 1.0, -1.0, 1.0]).double()
+    u = mean + deviation * u / u.std()
+    normal = torch.distributions.Normal
+    found, wanted = normal(u.mean(), u.std()), normal(torch.tensor(0.5), torch.tensor(0.5))
+    kl = torch.distributions.kl_divergence
+    expected = float(kl(found, wanted) + kl(wanted, found))
+    assert float(distribution_divergence(u)) == pytest.approx(expected, rel=1e-5, abs=1e-9)
+
+
+def test_a_layer_at_rest_has_a_finite_divergence():
+    u = torch.zeros(8, dtype=torch.float64, requires_grad=True)
+    distribution_divergence(u).backward()
+    assert torch.isfinite(u.grad).all()
+
+
+@pytest.mark.parametrize("loss", ["penalty", "divergence"])
+def test_the_loss_of_potentials_moves_them(loss):
+    method = method_of(spiking_mlp(seed=2), pda=1.0, pda_loss=loss)
+    x, y = spike_patterns(16, seed=1)
+    batch = Batch(method.task.network.messages(x), torch.tensor(y))
+    plain = method_of(spiking_mlp(seed=2))
+    assert method.gradients(batch) > plain.gradients(batch)
+    gradients = [
+        [t.grad for t in one.task.network.parameters().values()] for one in (method, plain)
+    ]
+    assert any(not torch.equal(*pair) for pair in zip(*gradients, strict=True))
 
 
 def test_widths_stay_in_their_range_and_are_kept_in_the_second_half():

@@ -32,7 +32,7 @@ from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.serialize import array_hashes, dump_program
 from snn_compile.mapping.placement_file import CORES, PLACEMENT
 from snn_compile.passes import Finding
-from snn_compile.plugins import BACKENDS, Backend
+from snn_compile.plugins import BACKENDS, Backend, StatesEncoding
 from snn_compile.plugins.host import TAIL, HostRunner, whole_on_chip
 from snn_compile.report import files
 from snn_compile.report.schema import REPORT, REPORT_PAGE
@@ -240,6 +240,8 @@ class CompiledModel(ReportViews):
         target = Path(folder)
         emitter: Backend = BACKENDS.load(backend)
         target.mkdir(parents=True, exist_ok=True)
+        if isinstance(emitter, StatesEncoding):
+            options = {**emitter.options_for(self.encoding), **options}
         emitter.emit(self.program, target, options=options)
 
     def save(

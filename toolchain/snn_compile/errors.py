@@ -196,6 +196,29 @@ class CompileErrors(CompileError):  # noqa: N818  (the plural of a base class)
         return "\n".join([*(str(error) for error in self.errors), *nearest])
 
 
+def one_per_kind(errors: Sequence[CompileError]) -> list[CompileError]:
+    """Errors with the same code and remedy as one, which lists where else it is so."""
+    kinds: dict[tuple[str, str, str], list[CompileError]] = {}
+    for error in errors:
+        kinds.setdefault((type(error).__name__, error.code, error.hint), []).append(error)
+    return [_joined(alike) for alike in kinds.values()]
+
+
+def _joined(alike: Sequence[CompileError]) -> CompileError:
+    first, *others = alike
+    places = list(dict.fromkeys(e.origin.node for e in others if e.origin and e.origin.node))
+    if not others:
+        return first
+    listed = f": {', '.join(places[:MAX_LISTED])}" if places else ""
+    listed += f" and {len(places) - MAX_LISTED} more" if len(places) > MAX_LISTED else ""
+    message = f"{first.message}; likewise {len(others)} more{listed}"
+    return type(first)(message, code=first.code, origin=first.origin, hint=first.hint)
+
+
+MAX_LISTED = 20
+"""Places of an error that its message lists."""
+
+
 def raise_all(errors: Sequence[CompileError]) -> None:
     """Raise nothing, the one error, or all of them as one."""
     if len(errors) == 1:

@@ -36,8 +36,9 @@ from snn_compile.passes import PassObserver, Pipeline, no_observer
 from snn_compile.quantize.calibrate_potentials import CalibratePotentials
 from snn_compile.quantize.calibrate_resets import CalibrateResets
 from snn_compile.quantize.correct_biases import CorrectBiases
-from snn_compile.quantize.fit_layers import FitLayers
+from snn_compile.quantize.fit_layers import FitLayers, foreseen
 from snn_compile.quantize.quantize import Quantization
+from snn_compile.quantize.shared_drives import SharedDrives
 from snn_compile.quantize.states import MIN_STATE_BITS, STATE_BITS, States
 from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
 from snn_compile.samples.arrays import Samples
@@ -102,17 +103,18 @@ def lower(
     coding: Coding,
     observe: PassObserver = no_observer,
     given: Mapping[NodeId, Float] | None = None,
+    drives: SharedDrives | None = None,
 ) -> Lowering:
     """Thresholds, neurons, integers, and calibration of their errors.
 
-    Trained full scales (``given``) replace balanced ones.
+    Trained full scales (``given``) replace balanced ones. ``drives`` were recorded by calibration.
     """
     encoding = _encoding(folded, statistics, options)
     scales = dict(given or {})
     if given is None:
         scales = _scales(folded, statistics, samples, encoding, options, coding)
     curves = _curves(folded, statistics, scales, options, coding)
-    convert = conversion(folded, encoding, scales, samples, options, coding, curves)
+    convert = conversion(folded, encoding, scales, samples, options, coding, curves, drives)
     with threadpool_limits(BLAS_THREADS):
         quantization = convert(folded, observe).graph
     return Lowering(
@@ -147,6 +149,7 @@ def conversion(
     options: CompileOptions,
     coding: Coding,
     curves: Mapping[NodeId, Curve],
+    drives: SharedDrives | None = None,
 ) -> Pipeline[ANNGraph, Quantization]:
     """The passes from the folded network to the proven program that fits the target, in order."""
     to_spiking = replace(_to_spiking(encoding, scales, options, coding), curves=curves)
@@ -154,9 +157,22 @@ def conversion(
     if samples is not None:
         frames = encoded_rows(encoding, samples.x)
         for adjust in _adjustments(folded, samples.x, frames, scales, options, coding):
+            if isinstance(adjust, FitLayers):
+                adjust = replace(adjust, drives=drives)
             passes = passes.then(adjust)
     passes = passes.then(Prove()).then(Schedule(coding.window))
     return passes.followed_by(fit_passes(load_target(options.target), options))
+
+
+def drives_to_share(
+    folded: ANNGraph, samples: Samples | None, options: CompileOptions, coding: Coding
+) -> SharedDrives | None:
+    """What calibration records for the fit of layers, if there will be one."""
+    if samples is None or options.relevant_to(coding.name).rounding != "compensated":
+        return None
+    shapes = {node.id: maps_shape(node.shape) for node in folded.graph}
+    n_steps = 1 if coding.single_step else coding.window.n_steps  # before it is scheduled
+    return foreseen(folded, shapes, len(samples), n_steps)
 
 
 def for_target(options: CompileOptions, target: Target) -> CompileOptions:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Generic, Protocol, TypeVar, get_args, get_type_hints
 
@@ -123,6 +125,35 @@ class Instruments:
 
     stop_after: str = ""
     verify_each: bool = False
+
+
+Advance = Callable[[int], None]
+PassProgress = Callable[[str, int], AbstractContextManager[Advance]]
+"""Shows the progress of a pass by its name, in a number of items."""
+
+
+@contextmanager
+def _uncounted(name: str, total: int) -> Iterator[Advance]:
+    del name, total
+    yield lambda n: None
+
+
+_progress: ContextVar[PassProgress] = ContextVar("pass progress", default=_uncounted)
+
+
+def counted(name: str, total: int) -> AbstractContextManager[Advance]:
+    """The progress of a long pass; nothing unless somebody watches."""
+    return _progress.get()(name, total)
+
+
+@contextmanager
+def watched(progress: PassProgress) -> Iterator[None]:
+    """Show the progress of the passes that run inside."""
+    token = _progress.set(progress)
+    try:
+        yield
+    finally:
+        _progress.reset(token)
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,12 @@ from snn_compile.extras import missing
 from snn_compile.files.folders import require_empty
 from snn_compile.hil.duration import Range
 from snn_compile.hil.verification import Verification
+from snn_compile.ir.encoding import Encoding
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.sim.batches import Advance, no_progress
 
 FILE = "network.nir"
+UNIT = "input_unit"
 SLOWER = 10.0
 """How much longer than the reference NIR's equations may take."""
 
@@ -55,13 +57,18 @@ class NirBackend:
             UsageError: the folder is not empty, an option is unknown, or the library is missing.
             UnsupportedError: see ``check``.
         """
-        if options:
-            raise UsageError(f"the NIR backend has no options: {sorted(options)}")
+        unit = (options or {}).get(UNIT)
+        if unknown := {*(options or {})} - {UNIT}:
+            raise UsageError(f"the NIR backend has no options {sorted(unknown)}")
         require_empty(folder)
         raise_all(self.check(program))
         from snn_backends.nir.export import nir_graph, write
 
-        write(nir_graph(program), folder / FILE)
+        write(nir_graph(program, unit), folder / FILE)
+
+    def options_for(self, encoding: Encoding) -> Mapping[str, Any]:
+        """The real value of one step of the input."""
+        return {UNIT: encoding.unit}
 
     def verify(
         self,

@@ -37,13 +37,15 @@ Single = npt.NDArray[np.float32]
 PRODUCER = "snn-compile"
 
 
-def nir_graph(program: QuantizedGraph) -> nir.NIRGraph:
+def nir_graph(program: QuantizedGraph, unit: Any = None) -> nir.NIRGraph:
     """The graph: integrate-and-fire neurons between convolutions and matrices.
+
+    The real value of one step of the input is metadata, if given.
 
     Populations are maps (C, H, W) if only convolutions feed them, and vectors otherwise;
     NIR can flatten but not reshape. All nodes act in the same time step.
     """
-    return _Export(program).graph()
+    return _Export(program, unit=unit).graph()
 
 
 def write(graph: nir.NIRGraph, path: Path) -> None:
@@ -66,8 +68,8 @@ def write(graph: nir.NIRGraph, path: Path) -> None:
     path.write_bytes(content.getvalue())
 
 
-def metadata(program: QuantizedGraph) -> dict[str, Any]:
-    """Properties that NIR cannot express."""
+def metadata(program: QuantizedGraph, unit: Any = None) -> dict[str, Any]:
+    """Properties that NIR cannot express; ``unit`` is the real value of one step of the input."""
     resets = {n.reset for n in program.populations if isinstance(n, IFNeurons) and not n.relay}
     (reset,) = resets or {Reset.ZERO}
     return {
@@ -81,6 +83,7 @@ def metadata(program: QuantizedGraph) -> dict[str, Any]:
         "input": program.input.coding.value,
         "input_low": program.input.low,
         "input_high": program.input.high,
+        **({} if unit is None else {"input_unit": np.asarray(unit, np.float64)}),
         "output": "what reaches an output, summed over the steps, is the integer readout",
         "state": "starts anew with every n_steps",
     }
@@ -103,6 +106,7 @@ class _Export:
         program: the network.
         names: names of populations in the file.
         flat: for each source, whether it is a vector.
+        unit: real value of one step of the input, if known.
     """
 
     program: QuantizedGraph
@@ -111,9 +115,10 @@ class _Export:
     names: dict[NodeId, str] = field(default_factory=dict)
     flat: dict[NodeId, bool] = field(default_factory=dict)
     reset: Reset = Reset.ZERO
+    unit: Any = None
 
     def graph(self) -> nir.NIRGraph:
-        said = metadata(self.program)
+        said = metadata(self.program, self.unit)
         self.reset = Reset(said["reset"])
         source = self.program.input
         self.flat[source.id] = _is_vector(source.shape)

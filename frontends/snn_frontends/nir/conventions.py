@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import nir
+import numpy as np
+import numpy.typing as npt
 
 from snn_compile.errors import UsageError
 from snn_compile.ir.spiking import Reset
@@ -31,6 +33,8 @@ class Conventions:
         reset_delay: whether snnTorch resets one step late.
         dt: seconds in a time step; None if nothing in the file needs it.
         n_steps: time steps of a stimulus, if in the file; else None.
+        levels: smallest and largest value of the input, whole numbers, if in the file.
+        unit: real value of one step of the input, if in the file.
     """
 
     producer: str
@@ -38,6 +42,8 @@ class Conventions:
     reset_delay: bool = True
     dt: float | None = None
     n_steps: int | None = None
+    levels: tuple[int, int] | None = None
+    unit: npt.NDArray[np.float64] | None = None
 
     @property
     def strict(self) -> bool:
@@ -72,12 +78,17 @@ def resolve_conventions(
             hint=f"add {_listed([option for _, option in missing])}",
         )
     n_steps = _number(metadata.get("n_steps")) if own else None
+    ends = [_number(metadata.get(name)) if own else None for name in ("input_low", "input_high")]
+    levels = None if None in ends else tuple(int(end or 0) for end in ends)
+    unit = metadata.get("input_unit") if levels else None
     return Conventions(
         str(producer),
         Reset(reset),
         options.nir_reset_delay,
         dt,
         None if n_steps is None else int(n_steps),
+        None if levels is None else (levels[0], levels[1]),
+        None if unit is None else np.atleast_1d(np.asarray(unit, np.float64)),
     )
 
 

@@ -41,6 +41,8 @@ from snn_frontends.nir.neurons import Model, Reading
 from snn_frontends.nir.wiring import Wiring, flat
 
 FLOAT_BYTES = 8
+MAX_LEVEL = 1 << 24
+"""Largest input in whole numbers."""
 NEURONS = (nir.IF, nir.LIF, nir.CubaLIF)
 
 
@@ -77,7 +79,32 @@ def import_graph(graph: nir.NIRGraph, file: str, options: CompileOptions) -> Imp
         (*_convention_findings(conventions), *walk.reading.findings, *result.findings),
         len(graph.nodes),
         sum(n.weight.size for n in network.graph if isinstance(n, ann.Conv | ann.Dense)),
+        _encoding(conventions, shape, maps, file),
+        conventions.unit is not None,
     )
+
+
+def _encoding(
+    conventions: Conventions, shape: Shape, maps: Shape, file: str
+) -> InputEncoding | None:
+    """The encoding of whole frames that the file states.
+
+    Raises:
+        ModelError: its values are impossible.
+    """
+    if conventions.levels is None:
+        return None
+    low, high = conventions.levels
+    unit = np.ones(1) if conventions.unit is None else conventions.unit
+    fits = unit.ndim == 1 and len(unit) in (1, shape[0]) and np.isfinite(unit).all()
+    if not (fits and (unit > 0).all() and -MAX_LEVEL <= low <= 0 < high <= MAX_LEVEL):
+        raise ModelError(
+            f"its metadata states an impossible input: {low} to {high} in steps of {unit[:3]}",
+            code="invalid-model",
+            origin=Origin(file),
+            hint="export it again",
+        )
+    return InputEncoding(unit, low, high, shape, maps)
 
 
 def _n_steps(conventions: Conventions, options: CompileOptions, file: str) -> int:

@@ -31,11 +31,13 @@ class Copy:
         nodes: its operators, with names of the outer graph, in order.
         initializers: its constants, likewise.
         sparse: its sparse constants.
+        results: names of its outputs.
     """
 
     nodes: Sequence[onnx.NodeProto]
     initializers: Mapping[str, onnx.TensorProto] = field(default_factory=dict)
     sparse: Mapping[str, onnx.SparseTensorProto] = field(default_factory=dict)
+    results: Sequence[str] = ()
 
 
 def copied(
@@ -82,6 +84,7 @@ def copied(
         [node for node in ordered if id(node) in needed],
         {names[tensor.name]: tensor for tensor in graph.initializer},
         {names[sparse.values.name]: sparse for sparse in graph.sparse_initializer},
+        list(filter(None, results)),
     )
 
 

@@ -153,7 +153,12 @@ def _stated_type(node: onnx.NodeProto, name: str) -> int:
         if attribute.name in ("to", "dtype") and attribute.i:
             return int(attribute.i)
     output = _parameter(node, node.output, name, "outputs")
-    return TYPES.get(output, 0) if output else 0
+    if not output:
+        return 0
+    constraints = defs.get_schema(node.op_type, node.domain).type_constraints
+    allowed = {one.type_param_str: one.allowed_type_strs for one in constraints}
+    (only, *others) = allowed.get(output) or [output]
+    return 0 if others else TYPES.get(only, 0)
 
 
 def _source_of_type(flow: Flow, node: onnx.NodeProto, name: str) -> str | None:

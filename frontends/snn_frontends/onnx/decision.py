@@ -8,11 +8,12 @@ no more values travel to the host.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 import onnx
+from onnx import TensorProto
 
 from snn_frontends.onnx.cut import Cut, element_type
 from snn_frontends.onnx.flow import Flow
@@ -80,6 +81,21 @@ def automatic_cut(flow: Flow, known: Known) -> Cut | None:
         return None
     tail = _with_functions(flow, tail, known)
     return Cut(frozenset(tail), tuple(flow.ends(tail)))
+
+
+def before_truths(flow: Flow, known: Known) -> Cut | None:
+    """The cut before outputs that are true or false; None if there are none, or no such cut.
+
+    They come from comparisons. The host compares the real numbers themselves, which a spiking
+    network would have to round to 0 or 1.
+    """
+    truths = {
+        id(flow.producers[name])
+        for name in flow.outputs
+        if name in flow.dependent and name in flow.producers
+        if element_type(flow, name) == TensorProto.BOOL
+    }
+    return automatic_cut(flow, replace(known, refused=frozenset(truths))) if truths else None
 
 
 def _may_run(node: onnx.NodeProto, known: Known) -> bool:

@@ -81,7 +81,7 @@ def import_graph(
     source = _Source(model, nodes, file, opset, stated_opset, modules, request)
     importer = source.importer(entries, findings)
     try:
-        return importer.run()
+        return source.compared_on_host(importer, importer.run(), findings)
     except CompileError:
         batch = entries[0].batch
         fixed = batch.size > 1 and not batch.symbolic
@@ -92,7 +92,7 @@ def import_graph(
     entries = [replace(entry, batch=one, whole=True) for entry in entries]
     importer = source.importer(entries, findings)
     try:
-        return importer.run()
+        return source.compared_on_host(importer, importer.run(), findings)
     except CompileError:
         return source.before_tail(importer, findings)
 
@@ -126,6 +126,18 @@ class _Source:
         if cut is None:
             raise_all(refused.errors)
         return self.importer(refused.entries, findings, cut).run()
+
+    def compared_on_host(
+        self, whole: _Importer, imported: Imported, findings: Sequence[Finding]
+    ) -> Imported:
+        """A network whose outputs are no truth values, if it can end before they are made."""
+        cut = None if whole.cut else decision.before_truths(whole.flow, whole.known())
+        if cut is None:
+            return imported
+        try:
+            return self.importer(whole.entries, findings, cut).run()
+        except CompileError:
+            return imported
 
 
 class _Importer:
@@ -172,7 +184,7 @@ class _Importer:
         self.constant_outputs: list[str] = []
         self.errors: list[CompileError] = []
         self.unfolded: list[onnx.NodeProto] = []
-        self.unfolding = Unfolding(self.values, self._enter, builder.opset)
+        self.unfolding = Unfolding(self.values, self._enter, builder.opset, builder.findings)
 
     def run(self) -> Imported:
         """Import all nodes before the tail, or raise all complaints."""
@@ -240,9 +252,10 @@ class _Importer:
         refused = all(isinstance(error, UnsupportedError) for error in self.errors)
         if self.cut is not None or not refused or not self.refused:
             return None
-        return decision.automatic_cut(self.flow, self._known())
+        return decision.automatic_cut(self.flow, self.known())
 
-    def _known(self) -> decision.Known:
+    def known(self) -> decision.Known:
+        """What the import has found out."""
         return decision.Known(frozenset(self.refused), self.values, self.surveyor.work)
 
     def _survey(self) -> Survey:
@@ -250,7 +263,7 @@ class _Importer:
         survey = self.surveyor.survey
         if self.cut is not None or not self.refused:
             return survey
-        names, work = decision.largest_part(self.flow, self._known())
+        names, work = decision.largest_part(self.flow, self.known())
         return replace(survey, cut_at=names, operations_before=work)
 
     def _host_tail(self, network: ANNGraph) -> HostTail | None:

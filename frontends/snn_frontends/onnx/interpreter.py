@@ -155,7 +155,8 @@ class Interpreter:
         call = self._call(node, inputs, origin)
         if call.has(0) and not isinstance(inputs[0], Tensor):
             self.n_folded += 1
-            value, steps = quantization.of_constants(call)
+            found, steps = quantization.of_constants(call)
+            value = np.asarray(found)  # numpy makes a number of a tensor without axes
             if steps is not None:
                 self._steps[node.output[0]] = steps
             return [value]

@@ -17,6 +17,7 @@ from snn_compile.errors import CompileError, ModelError, Origin, raise_all
 from snn_compile.files.documents import TooLargeError, check_size, first_line, too_large
 from snn_compile.ir.ann import Activation, AnnNode, Input
 from snn_compile.ir.graph import Graph, NodeId, Shape
+from snn_frontends.onnx.grids import MOVES
 from snn_frontends.onnx.runtime import PROVIDERS, quiet_options
 from snn_frontends.onnx.values import Tensor, Value
 
@@ -207,14 +208,18 @@ def of_settled(
 ) -> dict[NodeId, tuple[str, Tensor]]:
     """The same after populations have taken over the grids behind them.
 
-    Such a population computes the tensor of the node that rounded to its grid; where that is not
-    the next one, it has none.
+    Such a population, and what moves its values to that grid, computes the tensor of the node that
+    rounded to the grid; where that is not the next one, it has none.
     """
     kept = {}
+    rounded = set[NodeId]()
     for node in settled:
-        if _levels(node) == _levels(graph[node.id]):
+        before = graph[node.id]
+        moved = isinstance(before, MOVES) and before.inputs[0] in rounded
+        if not moved and _levels(node) == _levels(before):
             tensor = found.get(node.id)
         else:
+            rounded.add(node.id)
             gone = [n for n in graph.consumers(node.id) if n.id not in settled]
             tensor = found.get(gone[0].id) if len(gone) == 1 else None
         if tensor is not None and not isinstance(node, Input):

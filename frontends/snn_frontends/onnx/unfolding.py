@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
 
 from snn_compile.errors import ModelError, Origin, UnsupportedError
+from snn_compile.passes import Finding
 from snn_frontends.onnx.control import MAX_NODES, Copy, copied, graph_of, known, stacked
+from snn_frontends.onnx.expansion import expanded
 from snn_frontends.onnx.values import Value
 
 AXES_ARE_INPUTS = 13
@@ -26,6 +28,7 @@ class Unfolding:
         values: all values by name.
         enter: imports a copied graph; says whether nothing of it was refused.
         opset: version of the operator set.
+        findings: receives what is lost.
         count: operators copied so far, and iterations.
         n_runs: operators of control flow so far.
     """
@@ -33,6 +36,7 @@ class Unfolding:
     values: dict[str, Value]
     enter: Callable[[Copy], bool]
     opset: int
+    findings: list[Finding] = field(default_factory=list)
     count: int = field(default=0)
     n_runs: int = field(default=0)
 
@@ -50,6 +54,11 @@ class Unfolding:
             self._loop(node, self._name(node), origin)
 
     def _enter(self, copy: Copy, origin: Origin) -> bool:
+        made, lost = expanded(
+            copy.nodes, copy.results, origin.file, self.opset, {*copy.initializers}
+        )
+        self.findings += lost
+        copy = replace(copy, nodes=[node for nodes in made for node in nodes])
         self.count += len(copy.nodes) + 1
         if self.count > MAX_NODES:
             raise ModelError(

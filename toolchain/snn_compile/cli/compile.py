@@ -16,6 +16,7 @@ from snn_compile.cli.passes import AroundPasses, around_passes
 from snn_compile.cli.resuming import naming_resumption
 from snn_compile.cli.settings import GroupedCommand, settings
 from snn_compile.errors import CompileError, UsageError, raise_all
+from snn_compile.files.presence import require_present
 from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def command(
     """
     options = options_for(model, config, {**given, "emit": ""} if no_emit else given)
     refuse_unmeasurable(options)
+    require_present({"MODEL": model, **files_of(options)})
     if resume and passes.show_networks:
         raise UsageError(
             "--resume leaves out passes that have run, and their networks are to be shown",
@@ -168,6 +170,11 @@ def check_limits(
     if outcome is not None:
         outcome.checks += [Check(name.replace("_", "-"), errors) for name, errors in broken.items()]
     raise_all([error for errors in broken.values() for error in errors])
+
+
+def files_of(options: CompileOptions) -> dict[str, Path | None]:
+    """The files that options name, by the words for them."""
+    return {f"--{name}": getattr(options, name) for name in ("calibrate", "evaluate", "placement")}
 
 
 def refuse_unmeasurable(options: CompileOptions) -> None:

@@ -17,6 +17,7 @@ from snn_compile.cli.console import (
     progress_options,
 )
 from snn_compile.errors import Origin, UsageError
+from snn_compile.files.presence import require_present
 from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def command(
     from snn_compile.files.writing import require_file
     from snn_compile.predictions import tables
 
+    require_present({"--data": data})
     if output is not None:
         require_file(output)
     form = None if output is None else tables.of_suffix(output)
@@ -214,8 +216,12 @@ def load(compiled: CompiledModel, path: Path) -> Samples:
 
 def label_arrays(compiled: CompiledModel, path: Path) -> list[str]:
     """The arrays of a file of samples that may be labels: y, and those named after outputs."""
+    import zipfile
+
     import numpy as np
 
+    if path.is_dir() or not zipfile.is_zipfile(path):
+        return []
     outputs = compiled.tail.outputs if compiled.tail is not None else ()
     labels = {"y", *outputs, *(f"y_{name}" for name in outputs)} - {*compiled.input_shapes, "x"}
     with np.load(path) as file:

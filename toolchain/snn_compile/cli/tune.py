@@ -11,18 +11,21 @@ import click
 from snn_compile.cli import trust
 from snn_compile.cli.compile import (
     check_limits,
+    files_of,
     refuse_unmeasurable,
 )
 from snn_compile.cli.console import as_json, common, progress_observer, progress_options, results
 from snn_compile.cli.model_config import options_for
 from snn_compile.cli.resuming import naming_resumption
 from snn_compile.cli.settings import GroupedCommand, declared_options, read_options, settings
-from snn_compile.errors import Origin, UsageError
+from snn_compile.errors import CompileError, Origin, UsageError, raise_all
+from snn_compile.files.presence import require_present
 from snn_compile.options.declared import options_of
 from snn_compile.tune.options import TuneOptions
 
 if TYPE_CHECKING:
     from snn_compile.options import CompileOptions
+    from snn_compile.tune.table import TableRequest
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,6 +39,17 @@ _FILES = (
         required=True,
         metavar="NPZ",
         help="Data: x, (N, *input shape), and labels y or spikes.",
+    ),
+    click.option(
+        "--held-out",
+        type=click.Path(path_type=Path),
+        metavar="NPZ",
+        help="Data to measure progress (default: a share of --train).",
+    ),
+    click.option(
+        "--table",
+        metavar="T,T,...",
+        help="Compare untuned, psg and qcfs at these numbers of steps, and write no network.",
     ),
     click.option(
         "--checkpoint",
@@ -73,6 +87,8 @@ def command(
     source: Path,
     output: Path | None,
     train: Path,
+    held_out: Path | None,
+    table: str | None,
     checkpoint: Path | None,
     config: Path | None,
     no_emit: bool,
@@ -91,13 +107,23 @@ def command(
     from snn_compile.files.writing import require_file
     from snn_compile.tune import require_torch
 
-    require_torch()
     own = [name for name, item in options_of(TuneOptions).items() if item.group]
     of_tuning = {name: given.pop(name) for name in own if name in given}
     values = {**of_tuning, "seed": given.get("seed")}
     options = TuneOptions().override({k: value for k, value in values.items() if value is not None})
     compiling = _compiling(source, {**given, "emit": ""} if no_emit else given, config)
     refuse_unmeasurable(compiling)
+    require_present(
+        {"SOURCE": source, "--train": train, "--held-out": held_out, **files_of(compiling)}
+    )
+    require_torch()
+    if table is not None:
+        from snn_compile.tune.table import TableRequest
+
+        steps = _steps_of(table, source, compiling)
+        request = TableRequest(source, train, held_out, steps, options, compiling)
+        _compare(request, output, as_json=as_json, quiet=quiet, no_progress=no_progress)
+        return
     folder = output or Path(f"{source.resolve().stem}.tuned.snn")
     signing_key = trust.signing_key(key)
     kept = checkpoint or folder.with_name(f"{folder.name}.checkpoint")
@@ -107,6 +133,7 @@ def command(
     )
     from snn_compile.bundle import claimed_output
     from snn_compile.tune.driver import tune_model
+    from snn_compile.tune.seeds import checkpoint_of
 
     observer.stage("checkpoint", f"{kept}: the same command resumes after the last finished epoch")
     with claimed_output(folder), naming_resumption(kept.exists):
@@ -114,6 +141,7 @@ def command(
             source,
             train,
             options=options,
+            held_out=held_out,
             compile_options=compiling,
             evaluate=compiling.evaluate,
             checkpoint=kept,
@@ -121,10 +149,60 @@ def command(
         )
         tuned.save(folder, sign=signing_key)
         if checkpoint is None:
-            kept.unlink(missing_ok=True)
+            for index in range(options.seeds):
+                checkpoint_of(kept, index).unlink(missing_ok=True)
     _show(tuned.report, folder, as_json, headed=observer.headed)
     trust.show_key(signing_key, as_json=as_json)
     check_limits(tuned.report, compiling, str(source))
+
+
+def _steps_of(table: str, source: Path, compiling: CompileOptions) -> tuple[int, ...]:
+    """The numbers of steps of a table.
+
+    Raises:
+        UsageError: they are none, or there is nothing to measure; all complaints at once.
+    """
+    complaints: list[CompileError] = []
+    try:
+        steps = tuple(int(part) for part in table.split(","))
+    except ValueError:
+        steps = ()
+    if not steps or min(steps) < 1:
+        hint = "give whole numbers with commas between them: --table 2,4,8"
+        complaints.append(UsageError(f"table cannot be {table!r}", code="bad-option", hint=hint))
+    if compiling.evaluate is None:
+        hint = "add --evaluate"
+        complaints.append(
+            UsageError("--table needs evaluation data", code="missing-data", hint=hint)
+        )
+    if source.is_dir():
+        complaints.append(
+            UsageError(
+                "--table compiles the network for each number of steps, and this one is compiled",
+                code="bad-option",
+                origin=Origin(str(source)),
+                hint="give the model file",
+            )
+        )
+    raise_all(complaints)
+    return steps
+
+
+def _compare(
+    request: TableRequest, output: Path | None, *, as_json: bool, quiet: bool, no_progress: bool
+) -> None:
+    """Make a table and print it."""
+    from snn_compile.tune.table import FILE, as_markdown, tuning_table
+
+    folder = output or Path(f"{request.model.stem}.tune-table")
+    observer = progress_observer(quiet=quiet, no_progress=no_progress)
+    observer.stage("table", f"{folder}: the same command resumes after the last finished training")
+    with naming_resumption(folder.exists):
+        cells = tuning_table(request, folder, observer)
+    if as_json:
+        click.echo((folder / FILE).read_text(encoding="utf-8"), nl=False)
+        return
+    click.echo(as_markdown(cells))
 
 
 def _compiling(source: Path, given: Mapping[str, Any], config: Path | None) -> CompileOptions:

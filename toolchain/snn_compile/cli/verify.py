@@ -27,6 +27,7 @@ from snn_compile.errors import (
     VerificationError,
     raise_all,
 )
+from snn_compile.files.presence import require_present
 from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def command(
     else. Exit code 7 if a bit differs, 8 if a backend's environment is missing. The outcome is
     added to the reports.
     """
+    require_present({"--data": data})
     from snn_compile.report.outcome import Check
 
     observer = progress_observer(quiet=quiet, no_progress=no_progress)

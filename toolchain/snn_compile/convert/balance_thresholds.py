@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
@@ -10,6 +11,7 @@ import numpy as np
 
 from snn_compile.convert.calibrate import Activations, Calibration
 from snn_compile.convert.expand import maps_shape
+from snn_compile.convert.isolate_operands import WIRING
 from snn_compile.convert.l4_norm import l4_norm
 from snn_compile.convert.linear import Float
 from snn_compile.convert.local_balance import local_balance
@@ -57,7 +59,7 @@ def balance_thresholds(
         (C,) positive values, at most the cap (ReLU6).
     """
     scales: dict[NodeId, Float] = {}
-    statistics = _with_peers(network, calibration)
+    statistics, picked = _with_peers(network, calibration), _picked(network)
     for node in network.graph:
         if not isinstance(node, ann.Activation) or node.like is not None:
             continue
@@ -74,6 +76,8 @@ def balance_thresholds(
             scale = _least_share(activations, most, at_0)
         else:
             scale = _full_scale(activations, method(node.id), most)
+        if node.id in picked and method(node.id) == "mmse":
+            scale = np.maximum(scale, activations.peak)
         scale = np.broadcast_to(scale, calibration.activations[node.id].peak.shape).copy()
         scales[node.id] = _alive(scale)
         if isinstance(node, ann.Relu) and node.cap is not None:
@@ -85,6 +89,29 @@ def balance_thresholds(
                 scale = np.full(maps_shape(node.shape)[0], scale.max())
             scales[node.id] = scale
     return scales
+
+
+def _picked(network: ANNGraph) -> set[NodeId]:
+    """Scales of what a max pool picks and hands to an output as it is.
+
+    The squared error over all activations is small where few are clipped. But these few are the
+    largest, which is what a pool picks, and behind it nothing is left that would average over them.
+    """
+    found: set[NodeId] = set()
+    for output in network.outputs:
+        compared: Counter[NodeId] = Counter()
+        ahead, seen = list(output.inputs), set[NodeId]()
+        while ahead:
+            node = network.graph[ahead.pop()]
+            if node.id in seen:
+                continue
+            seen.add(node.id)
+            if isinstance(node, ann.Activation):
+                compared.update([node.like] if node.like is not None else [])
+            elif isinstance(node, WIRING | ann.Add | ann.Affine | ann.Concat):
+                ahead.extend(node.inputs)
+        found |= {owner for owner, rectifiers in compared.items() if rectifiers > 1}
+    return found
 
 
 def _is_factor(node: ann.Activation) -> TypeGuard[ann.Function]:

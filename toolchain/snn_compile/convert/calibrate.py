@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -168,25 +168,38 @@ def _functions(network: ANNGraph) -> dict[NodeId, list[NodeId]]:
     return found
 
 
-def calibrate(network: ANNGraph, x: Rows, *, advance: Advance = no_progress) -> Calibration:
+def calibrate(
+    network: ANNGraph,
+    x: Rows,
+    *,
+    advance: Advance = no_progress,
+    also: Callable[[int], Hook] | None = None,
+) -> Calibration:
     """Run the network over the samples for the peaks, and again for the histograms if need be.
 
     Args:
         network: a network without max pools.
         x: (N, *sample shape).
         advance: progress callback, in samples; each sample counts twice.
+        also: gives a further observer of all values, for a piece from one sample on.
     """
     holds = _fits(network, len(x))
     collector, operators = _Collector(_functions(network), holds), Reproducible(network, x)
 
-    def run(hook: Hook, advance: Advance) -> None:
-        traverse(network, x, hook, operators=operators, advance=advance, piece_bytes=PIECE_BYTES)
+    def run(hook: Hook, advance: Advance, also: Callable[[int], Hook] | None = None) -> None:
+        def of_piece(start: int) -> Hook:
+            other = None if also is None else also(start)
+            return hook if other is None else lambda node, value: hook(node, other(node, value))
+
+        traverse(
+            network, x, of_piece, operators=operators, advance=advance, piece_bytes=PIECE_BYTES
+        )
 
     if holds:
-        run(collector.peaks, lambda n: advance(2 * n))
+        run(collector.peaks, lambda n: advance(2 * n), also)
         collector.count_held()
     else:
-        run(collector.peaks, advance)
+        run(collector.peaks, advance, also)
         run(collector.histograms, advance)
     empty = np.zeros(0, np.int64)
     return Calibration(

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
 from typing import ClassVar
 
 import numpy as np
 
-from snn_compile.convert.expand import Affine, expand, maps_shape
+from snn_compile.convert.expand import expand, maps_shape
 from snn_compile.convert.isolate_operands import operand_sources
-from snn_compile.convert.linear import (
-    Float,
-    Kernel,
-    LinearMap,
-    Matrix,
-    Sparse,
-    Wiring,
-    apply_map,
-    scale_sources,
-    sparse,
-)
+from snn_compile.convert.linear import Float, scale_sources
+from snn_compile.convert.variances import Variances
+from snn_compile.convert.weight_norms import by_source, norm_of
 from snn_compile.errors import Origin
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
@@ -31,9 +24,8 @@ from snn_compile.numerics import products
 from snn_compile.numerics.functions import power
 from snn_compile.passes import Finding, PassResult
 from snn_compile.samples.rows import Rows
-from snn_compile.sim.ann import apply, traverse
+from snn_compile.sim.ann import apply
 from snn_compile.sim.kernels import Array
-from snn_compile.sim.reproducible import Reproducible
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +58,7 @@ class Equalize:
         limits: bounds of ``g``, so that nearly dead neurons are not amplified. Ranges need none:
             they are positive for every channel.
         ranges: largest activation of each channel of each rectifier, for ``range``.
+        n_steps: steps of the window if the input is random spikes, for ``data``.
     """
 
     name: ClassVar[str] = "equalize"
@@ -74,6 +67,7 @@ class Equalize:
     beta: float = 1.0
     limits: tuple[float, float] = (0.25, 4.0)
     ranges: Mapping[NodeId, Float] | None = None
+    n_steps: int | None = None
 
     def __call__(self, network: ANNGraph, /) -> PassResult[ANNGraph]:
         """Adjust layer by layer, each after the layers before it."""
@@ -82,7 +76,9 @@ class Equalize:
             return PassResult(network, (Finding(text, network.input.origin),))
         if self.method == "range" and self.ranges is None:
             raise ValueError("the range mode needs ranges")
-        moments = _Moments.measure(network, self.x) if self.method == "data" else None
+        variances = None
+        if self.method == "data":
+            variances = Variances.measure(network, self.x, self.n_steps)
         owner = {n.id: n.like or n.id for n in network.graph if isinstance(n, ann.Relu)}
         drives, multiplied = expand(network), operand_sources(network)
         factors: dict[NodeId, Float] = {}
@@ -101,33 +97,16 @@ class Equalize:
                     source: scale_sources(weights, factors[owner[source]])
                     if owner.get(source) in factors
                     else weights
-                    for source, weights in _by_source(drives[node.id]).items()
+                    for source, weights in by_source(drives[node.id]).items()
                 }
-                norm = self._norm(incoming, maps_shape(node.shape)[0], factors, moments)
+                channels = maps_shape(node.shape)[0]
+                variance = None if variances is None else partial(variances.of, factors=factors)
+                norm = norm_of(self.method, incoming, channels, variance)
                 limits = self.limits
             factors[node.id] = self._factor(norm, limits)
             spread = float(factors[node.id].max() / factors[node.id].min())
             findings.append(Finding(f"weights adjusted by up to {spread:.2f}", node.origin))
         return PassResult(rescale(network, factors), tuple(findings))
-
-    def _norm(
-        self,
-        incoming: dict[NodeId, LinearMap],
-        channels: int,
-        factors: dict[NodeId, Float],
-        moments: _Moments | None,
-    ) -> Float:
-        """Norm of each channel's incoming weights; of a channel's neurons, their mean power."""
-        exponent = 4 if self.method == "l4" else 2
-        powers = [
-            _fan_in(_powered(weights, exponent))
-            if moments is None
-            else apply_map(_powered(weights, exponent), moments.variance(source, factors))
-            for source, weights in incoming.items()
-        ]
-        mean = products.mean(np.sum(powers, axis=0).reshape(channels, -1), axis=1)
-        norm: Float = np.sqrt(np.maximum(mean, 0))
-        return np.sqrt(norm) if exponent == 4 else norm
 
     def _factor(self, norm: Float, limits: tuple[float, float]) -> Float:
         alive = norm > 0
@@ -136,100 +115,6 @@ class Equalize:
         relative = np.where(alive, norm / products.mean(norm[alive], axis=0), 1.0)
         relative = power(relative, self.beta)
         return np.clip(relative, *limits)
-
-
-def _by_source(drive: Affine) -> dict[NodeId, LinearMap]:
-    """The weights of each source. Weights of a source that is read twice add up."""
-    found: dict[NodeId, LinearMap] = {}
-    for term in drive.terms:
-        weights = term.map
-        if term.source in found:
-            both = sparse(found[term.source]) + sparse(weights)
-            weights = Sparse(weights.source, weights.target, both)
-        found[term.source] = weights
-    return found
-
-
-def _powered(weights: LinearMap, exponent: int) -> LinearMap:
-    """Every weight ``w`` raised to ``exponent``, 2 or 4."""
-    match weights:
-        case Kernel() | Matrix():
-            return replace(weights, weight=_even_power(weights.weight.astype(np.float64), exponent))
-        case Sparse():
-            powered = weights.matrix.copy()
-            powered.data = _even_power(powered.data, exponent)
-            return replace(weights, matrix=powered)
-        case Wiring():
-            return weights  # ones
-
-
-def _even_power(x: Float, exponent: int) -> Float:
-    square: Float = x * x
-    return square * square if exponent == 4 else square
-
-
-def _fan_in(weights: LinearMap) -> Float:
-    """Sum of each neuron's incoming weights, or of each kernel's."""
-    match weights:
-        case Kernel():
-            kernels = products.total(weights.weight.reshape(len(weights.weight), -1), axis=1)
-            return np.repeat(kernels, prod(weights.maps[1:]))
-        case Matrix():
-            return products.total(weights.weight, axis=1)
-        case Sparse() | Wiring():
-            sums: Float = np.asarray(sparse(weights).sum(axis=1), np.float64)
-            return sums
-
-
-@dataclass(frozen=True, eq=False)
-class _Moments:
-    """First and second moments of every population's activations, and their peaks.
-
-    Attributes:
-        mean: mean magnitude of every neuron's activation.
-        square: mean of its square.
-        peak: largest magnitude in each channel.
-        owner: the rectifier whose scale each rectifier uses, possibly itself.
-    """
-
-    mean: dict[NodeId, Float]
-    square: dict[NodeId, Float]
-    peak: dict[NodeId, Float]
-    owner: dict[NodeId, NodeId]
-
-    @staticmethod
-    def measure(network: ANNGraph, x: Rows | None) -> _Moments:
-        if x is None or not len(x):
-            raise ValueError("the data mode needs calibration samples")
-        rectifiers = [node for node in network.graph if isinstance(node, ann.Activation)]
-        moments = _Moments({}, {}, {}, {node.id: node.like or node.id for node in rectifiers})
-
-        def add(node: AnnNode, value: Array) -> Array:
-            if isinstance(node, ann.Input | ann.Activation):
-                size = np.abs(value).astype(np.float64)
-                key, first, second = node.id, products.total(size, -1), products.total(size**2, -1)
-                moments.mean[key] = moments.mean.get(key, 0) + first / len(x)
-                moments.square[key] = moments.square.get(key, 0) + second / len(x)
-                peak = size.reshape(size.shape[0], -1).max(axis=1)
-                moments.peak[key] = np.maximum(moments.peak.get(key, peak), peak)
-            return value
-
-        traverse(network, x, add, operators=Reproducible(network, x), threads=False)
-        return moments
-
-    def variance(self, source: NodeId, factors: dict[NodeId, Float]) -> Float:
-        """``E[r (1 - r)] * scale**2`` per neuron, for rates ``r = activation / scale`` of a layer.
-
-        The scale is the layer's common threshold, its largest adjusted activation: the value of a
-        spike. Comparators of a max pool inherit the threshold and the factors of its source.
-        """
-        mean, square = self.mean[source], self.square[source]
-        column = (-1, *[1] * (mean.ndim - 1))
-        owner = self.owner.get(source, source)
-        factor = factors.get(owner, np.ones(len(mean)))
-        scale = float((self.peak[owner] / factor).max())
-        first, second = mean / factor.reshape(column), square / (factor**2).reshape(column)
-        return first * scale - second
 
 
 def rescale(network: ANNGraph, factors: dict[NodeId, Float]) -> ANNGraph:

@@ -243,10 +243,11 @@ def _permuted(answered: Answered) -> Finding | None:
     half = np.random.default_rng(0).permutation(len(answered.rows)) % 2 == 0
     table = np.zeros((k, k), np.int64)
     np.add.at(table, (answered.y[half], answered.answers[half]), 1)
-    order = table.argmax(axis=1)
-    present = np.flatnonzero(table.sum(axis=1))
-    if len(set(order[present])) < len(present) or len(present) < k:
+    if (table.sum(axis=1) == 0).any() or table.max(axis=1).sum() < CERTAIN * half.sum():
         return None
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
+    order = linear_sum_assignment(-table)[1]
     others = order[answered.y]
     unseen = replace(answered, rows=answered.rows[~half], answers=answered.answers[~half])
     gain = _gain(unseen, others[~half], 1)

@@ -288,11 +288,35 @@ class Arrays(Mapping[str, Array]):
         """Where the values of an array lie; see ``Archive.region``."""
         return self._archive.region(self._names[name], kinds=self._kinds)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # a mapping's own would read the array
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+def npy_region(path: Path) -> Region:
+    """Where the values of an npy file lie; its owner closes the descriptor.
+
+    Raises:
+        OSError: it cannot be read.
+        PickledError: it holds Python objects.
+        DamagedError: it is not an npy file, or not one whose rows lie one after the other.
+    """
+    with open_regular(path) as stream:
+        dtype, shape, fortran, header = _plain(stream, path.name, _KINDS)
+        if fortran and len(shape) > 1:
+            raise DamagedError("its order is column by column")
+        size, found = prod(shape) * dtype.itemsize, os.fstat(stream.fileno()).st_size - header
+        if size != found:
+            raise DamagedError(
+                f"it claims an array of {memory.format_size(size)}, and has"
+                f" {memory.format_size(max(found, 0))}"
+            )
+        return Region(os.dup(stream.fileno()), header, dtype, shape)
 
 
 def unequal(one: Array, other: Array) -> tuple[int, tuple[int, ...]]:

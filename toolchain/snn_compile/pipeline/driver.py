@@ -21,7 +21,7 @@ from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.errors import Origin, UsageError
 from snn_compile.fit import fit_findings
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.lowering import Lowering, for_target, passes_at_bounds
+from snn_compile.lowering import Lowering, drives_to_share, for_target, passes_at_bounds
 from snn_compile.mapping import MappedProgram, map_program
 from snn_compile.options import (
     CALIBRATED,
@@ -35,6 +35,7 @@ from snn_compile.passes import (
     Pass,
 )
 from snn_compile.pipeline.data_trial import tried_on_model
+from snn_compile.pipeline.described_data import describe_data, with_class_names
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task, finish, pass_observer
 from snn_compile.pipeline.folding import fold, folding_of
 from snn_compile.pipeline.inputs import (
@@ -44,6 +45,7 @@ from snn_compile.pipeline.inputs import (
     preprocess,
     preprocessing,
     read_model,
+    require_files,
     source_runtime,
     spiking_frontend,
     stimulus,
@@ -226,6 +228,7 @@ def compile_model(
     task = Task(
         Path(model), options, load_target(options.target, options.chips), calibrate, evaluate
     )
+    require_files(task.path, options)
     for name in options.emit:
         BACKENDS.load(name)  # fail early if one is missing
     with name_nearest(options, partial(_mapped, task.path), partial(input_map, task.path, options)):
@@ -277,18 +280,21 @@ def _prepare(
     if host is not None and samples.evaluate is not None:
         own = expected_of(network, of_file, options)
         samples = replace(samples, evaluate=replace(samples.evaluate, expected=own))
+    options = with_class_names(options, samples)
     journal.add_findings(data_findings(samples.calibrate, samples.evaluate, network.inputs))
     journal.add_findings(
         tried_on_model(task.path, options, imported, host, samples.evaluate, of_file, journal)
     )
     assemble.report_header(journal.observer, imported.ann, target, coding, options)
+    describe_data(journal.observer, options, samples)
     observe = pass_observer(journal, network, samples.calibrate)
     folded = fold(network, coding, observe, measured=task.is_measured, target=target).graph
     assemble.report_import(journal.observer, imported, folded)
     options = choose_equalization(folded, samples.calibrate, options, coding, journal)
     journal.add_findings(assemble.ignored(options, facts))
     folded = equalized(folded, samples.calibrate, options, coding, observe)
-    statistics = calibrated(folded, samples.calibrate, journal)
+    drives = drives_to_share(folded, samples.calibrate, options, coding)
+    statistics = calibrated(folded, samples.calibrate, journal, drives=drives)
     judged = partial(Promise, host=host, of_file=of_file)
     options = resolve_options(options, folded, statistics, samples, target, journal, judged)
     coding = coding_of(options, target.default_coding.value)
@@ -297,7 +303,7 @@ def _prepare(
         folded, scales = retrain(folded, statistics, options, coding)
         statistics = calibrated(folded, samples.calibrate, journal, "calibrate retrained")
     lowered = lowered_from(
-        folded, statistics, samples.calibrate, options, coding, journal, observe, scales
+        folded, statistics, samples.calibrate, options, coding, journal, observe, scales, drives
     )
 
     def evaluate(journal: Journal) -> Outcome:

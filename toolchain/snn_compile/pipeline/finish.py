@@ -16,7 +16,7 @@ from typing import Any
 import numpy.typing as npt
 
 from snn_compile.bundle import CompiledModel
-from snn_compile.errors import raise_all
+from snn_compile.errors import one_per_kind, raise_all
 from snn_compile.fit import fit_findings
 from snn_compile.ir.encoding import Encoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
@@ -198,4 +198,4 @@ def require_writable(program: QuantizedGraph, backends: Iterable[str]) -> None:
         CompileError: they do not; all complaints at once.
     """
     loaded: list[Backend] = [BACKENDS.load(name) for name in backends]
-    raise_all([error for backend in loaded for error in backend.check(program)])
+    raise_all([error for backend in loaded for error in one_per_kind(backend.check(program))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
 from snn_compile.options.kinds import by_input
 from snn_compile.passes import PassObserver, Pipeline, no_observer
+from snn_compile.pipeline.foreign_models import refuse_foreign
 from snn_compile.plugins import (
     ConfigurableFrontend,
     HasSourceRuntime,
@@ -36,6 +38,7 @@ from snn_compile.plugins import (
     SpikingFrontend,
     frontend_for,
 )
+from snn_compile.recipes import read_recipe
 from snn_compile.report import figures
 from snn_compile.samples.arrays import (
     Labels,
@@ -47,11 +50,15 @@ from snn_compile.samples.arrays import (
     read_npz,
     samples_in,
 )
+from snn_compile.samples.class_names import class_names
 from snn_compile.samples.events import Recordings
 from snn_compile.samples.named import ArraysLike, check_named, load_named, unnamed
 from snn_compile.samples.outputs import OutputShapes, stated_kinds
+from snn_compile.samples.readers import Request, open_samples, samples_of
 from snn_compile.workers import File
 
+ONNX = ".onnx"
+"""Suffix of the files that models of other formats are to become."""
 Array = npt.NDArray[Any]
 Labelled = tuple[ArraysLike, Labels | None]
 
@@ -90,8 +97,10 @@ def read_model(path: Path, options: CompileOptions) -> Imported:
         CompileError: the file is missing, unreadable, or has unsupported operators.
         TypeError: its suffix is that of spiking networks.
     """
-    _check_exists(path)
     frontend = frontend_for(path)
+    if ONNX in frontend.suffixes:
+        refuse_foreign(path)
+    _check_exists(path)
     if isinstance(frontend, SpikingFrontend):
         raise TypeError(f"'{path}' contains a spiking network")
     if isinstance(frontend, ConfigurableFrontend):
@@ -205,16 +214,23 @@ def load_data(
     errors: list[CompileError] = []
     own = outputs_of(network, options)
 
-    def load(given: Path | Labelled | None, labels_of: OutputShapes | None) -> Samples | None:
+    def load(
+        given: Path | Labelled | None, labels_of: OutputShapes | None, part: str
+    ) -> Samples | None:
         try:
-            return None if given is None else _float_samples(network, options, given, labels_of)
+            if given is None:
+                return None
+            return _float_samples(network, options, given, labels_of, part=part)
         except CompileError as error:
             errors.append(error)
         return None
 
+    files = [calibrate is None and options.calibrate, evaluate is None and options.evaluate]
+    is_both = all(files) and os.path.realpath(str(files[0])) == os.path.realpath(str(files[1]))
+    parts = ("half", "rest") if is_both else ("drawn", "mixed")
     data = Data(
-        load(options.calibrate if calibrate is None else (calibrate, None), None),
-        load(options.evaluate if evaluate is None else evaluate, outputs or own),
+        load(options.calibrate if calibrate is None else (calibrate, None), None, parts[0]),
+        load(options.evaluate if evaluate is None else evaluate, outputs or own, parts[1]),
     )
     errors += (outputs or own).unknown(besides=own.shapes)
     raise_all(errors)
@@ -252,6 +268,7 @@ def _float_samples(
     outputs: OutputShapes | None,
     *,
     need_labels: bool = False,
+    part: str = "all",
 ) -> Samples:
     """The same, with labels of these outputs; without outputs they are not read."""
     reading: dict[str, Any] = {
@@ -260,7 +277,9 @@ def _float_samples(
         "outputs": outputs,
     }
     shapes = {str(node.id): node.shape for node in network.inputs}
-    return _samples(given, shapes, need_labels, reading)
+    recipe = None if options.preprocess is None else read_recipe(options.preprocess)
+    request = Request(shapes, recipe, options.labels, options.samples or 0, options.seed, part=part)
+    return _samples(given, request, need_labels, reading)
 
 
 def _whole_numbers(network: ANNGraph) -> set[str]:
@@ -280,10 +299,13 @@ def _preprocessed(*stated: Any) -> bool | set[str]:
 
 
 def _samples(
-    given: Path | Labelled, shapes: Mapping[str, Shape], need_labels: bool, reading: dict[str, Any]
+    given: Path | Labelled, request: Request, need_labels: bool, reading: dict[str, Any]
 ) -> Samples:
     """Samples of one input or several; a single one may be called ``x``."""
+    shapes = request.shapes
     if isinstance(given, Path):
+        if (content := open_samples(given, request)) is not None:
+            return samples_of(content, given, request, need_labels=need_labels, **reading)
         if len(shapes) > 1:
             return load_named(given, shapes, need_labels=need_labels, **reading)
         ((name, shape),) = shapes.items()
@@ -345,14 +367,17 @@ def samples_for(
     }
     events = compiled.program.input_coding is InputCoding.EVENTS
     if not isinstance(given, Path) or not events or len(shapes) > 1:
-        return _samples(given, shapes, need_labels, reading)
+        stated = figures.option(compiled.report, "preprocess")
+        recipe = None if stated is None else read_recipe(stated)
+        request = Request(shapes, recipe, class_names(compiled.report))
+        return _samples(given, request, need_labels, reading)
     (shape,) = shapes.values()
     arrays = read_npz(given, outputs=outputs)
     if holds_events(arrays):
         recordings = Recordings.of({key: rows[:] for key, rows in arrays.items()}, str(given))
         step_us = figures.option(compiled.report, "event_step")
         labels = recordings.required_labels() if need_labels else recordings.labels
-        trains = recordings.trains(shape[1:], shape[0], step_us)
+        trains = recordings.train_rows(shape[1:], shape[0], step_us)
         return check_samples(trains, labels, shape, raw=True, outputs=outputs, source=str(given))
     return samples_in(arrays, shape, source=str(given), need_labels=need_labels, **reading)
 
@@ -367,8 +392,25 @@ def stimulus(
     return np.concatenate([real, noise]) if len(real) else noise
 
 
+def require_files(model: Path, options: CompileOptions) -> None:
+    """Check that model and data are there, before any work.
+
+    Raises:
+        UsageError: some are not; all complaints at once.
+    """
+    data = [path for path in (options.calibrate, options.evaluate) if path is not None]
+    missing = [path for path in dict.fromkeys(data) if not path.exists()]
+    if not model.is_file():
+        missing.insert(0, model)
+    raise_all([_missing(path) for path in missing])
+
+
 def _check_exists(path: Path) -> None:
     if not path.is_file():
-        raise UsageError(
-            "no such file", code="no-such-file", origin=Origin(str(path)), hint="check the path"
-        )
+        raise _missing(path)
+
+
+def _missing(path: Path) -> UsageError:
+    return UsageError(
+        "no such file", code="no-such-file", origin=Origin(str(path)), hint="check the path"
+    )

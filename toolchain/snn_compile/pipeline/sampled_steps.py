@@ -32,6 +32,7 @@ from snn_compile.pipeline.search import Promise, resolve_auto
 from snn_compile.pluralize import pluralize
 from snn_compile.quantize.choose_equalization import least_error_of
 from snn_compile.quantize.quantize import Quantization
+from snn_compile.quantize.shared_drives import SharedDrives
 from snn_compile.report import restriction
 from snn_compile.report.evaluation import Outcome
 from snn_compile.report.journal import Journal
@@ -53,7 +54,11 @@ _PARTS = tuple[
 
 
 def calibrated(
-    folded: ANNGraph, samples: Samples | None, journal: Journal, name: str = "calibrate"
+    folded: ANNGraph,
+    samples: Samples | None,
+    journal: Journal,
+    name: str = "calibrate",
+    drives: SharedDrives | None = None,
 ) -> Calibration:
     """Statistics of the activations, or bounds from the weights without samples.
 
@@ -62,6 +67,7 @@ def calibrated(
         samples: of the calibration set.
         journal: of the compilation.
         name: of the result, for a compilation that resumes.
+        drives: what to record of the network for later passes.
 
     Raises:
         CompileError: activations are too large, or a function is undefined for some.
@@ -72,7 +78,8 @@ def calibrated(
 
     def measured() -> Calibration:
         with journal.progress("calibrate", pluralize(n, "sample"), 2 * n) as advance:
-            return calibration.calibrate(folded, x, advance=advance)
+            also = None if drives is None else drives.from_sample
+            return calibration.calibrate(folded, x, advance=advance, also=also)
 
     statistics = journal.recall(name, Calibration, measured)
     check_peaks(folded, statistics)
@@ -88,12 +95,13 @@ def lowered_from(
     journal: Journal,
     observe: PassObserver,
     scales: Scales | None,
+    drives: SharedDrives | None = None,
 ) -> Lowering:
     """The stages after the folded network."""
 
     def parts() -> tuple[Any, ...]:
         with journal.passes("convert"):
-            found = lower(folded, statistics, samples, options, coding, observe, scales)
+            found = lower(folded, statistics, samples, options, coding, observe, scales, drives)
         return found.encoding, found.scales, found.quantization, found.decodings, found.curves
 
     return Lowering(folded, *journal.recall("convert", _PARTS, parts))
@@ -216,5 +224,8 @@ def equalized(
             levels=coding.levels,
             payloads=coding.payloads,
         )
-    adjust = Equalize(mode, None if samples is None else samples.x, ranges=ranges)
+    varies = options.input == "poisson" and options.reset == "subtract"
+    n_steps = coding.window.n_steps if varies else None
+    x = None if samples is None else samples.x
+    adjust = Equalize(mode, x, ranges=ranges, n_steps=n_steps if mode == "data" else None)
     return Pipeline.of(adjust)(folded, observe).graph

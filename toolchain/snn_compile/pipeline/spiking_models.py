@@ -7,24 +7,26 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
-import numpy as np
-
-from snn_compile.convert.expand import maps_shape
-from snn_compile.errors import UsageError, raise_all
+from snn_compile.errors import raise_all
 from snn_compile.fit import fit_findings, fit_passes
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
-from snn_compile.ir.graph import Graph, NodeId
+from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.ir.spiking import InputCoding, Synapses
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.lowering import for_target, quantize_by
 from snn_compile.mapping import map_program
 from snn_compile.options import SPIKING, CompileOptions
-from snn_compile.passes import Finding, Pipeline
+from snn_compile.passes import Pipeline
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task, pass_observer
 from snn_compile.pipeline.inputs import stimulus
+from snn_compile.pipeline.spiking_input import (
+    counts_cut,
+    driven,
+    encoding_of,
+    input_coding_of,
+)
 from snn_compile.pipeline.spread.shards import in_order, unpickled
-from snn_compile.plugins import ImportedSpiking, SpikingFrontend
+from snn_compile.plugins import SpikingFrontend
 from snn_compile.pluralize import pluralize
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.to_fixed_point import Prove
@@ -36,16 +38,14 @@ from snn_compile.report.layers import Activity
 from snn_compile.report.shards import Answers, Shard, join, shards_of
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.outputs import Expected, OutputShapes, stated_kinds
-from snn_compile.samples.rows import Array, blocks
-from snn_compile.samples.spike_trains import load_trains
+from snn_compile.samples.rows import Array
+from snn_compile.samples.spike_trains import TrainData, load_trains
 from snn_compile.sim import engine, spiking
 from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.frames import encoded
 from snn_compile.targets import load_target
 from snn_compile.workers import Workers
 
-MAX_INTEGER = 1 << 15
-"""Whole numbers up to this size are not rescaled."""
 FACTS = {"network": SPIKING, "coding": "rate"}
 """Properties that decide which options apply."""
 
@@ -58,10 +58,10 @@ def check_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> Ch
     """
     options = for_target(task.options, task.target)
     imported = frontend.read_spiking(task.path, options)
-    arrival = _arrival(imported, options, None)
-    encoding, _ = _encoding(imported, None, arrival, options)
-    driven = _driven(imported.network, encoding, arrival)
-    made = quantization(options)(driven, pass_observer(journal, driven))
+    arrival = input_coding_of(imported, options, None)
+    encoding, _ = encoding_of(imported, TrainData(None, None, None), arrival, options)
+    driven_network = driven(imported, encoding, arrival)
+    made = quantization(options)(driven_network, pass_observer(journal, driven_network))
     mapped = map_program(made.graph.program, task.target, task.placement)
     findings = (*imported.findings, *fit_findings(made.findings), *mapped.findings)
     return CheckResult(imported, None, mapped.graph, findings, journal.timing)
@@ -94,12 +94,12 @@ def prepare_spiking(
     outputs = OutputShapes(shapes, stated_kinds(options.output_kind))
     raise_all(outputs.unknown())
     samples = load_trains(options, shape, n_steps, outputs, task.calibrate, task.evaluate)
-    arrival = _arrival(imported, options, samples.trains)
-    encoding, findings = _encoding(imported, samples.calibrate, arrival, options)
-    journal.add_findings(findings)
+    arrival = input_coding_of(imported, options, samples.trains)
+    encoding, findings = encoding_of(imported, samples, arrival, options)
+    journal.add_findings([*findings, *counts_cut(samples.evaluate, encoding, arrival)])
     journal.observer.stage("import", f"{imported.n_nodes} nodes, a spiking network already")
-    driven = _driven(imported.network, encoding, arrival)
-    quantized = quantization(options)(driven, pass_observer(journal, driven)).graph
+    driven_network = driven(imported, encoding, arrival)
+    quantized = quantization(options)(driven_network, pass_observer(journal, driven_network)).graph
     decodings = {
         node.id: OutputDecoding(quantized.numbers[node.id].unit, imported.output_shapes[node.id])
         for node in quantized.program.readouts
@@ -129,109 +129,6 @@ def prepare_spiking(
         quantized,
         task.placement,
     )
-
-
-def _arrival(
-    imported: ImportedSpiking, options: CompileOptions, trains: bool | None
-) -> InputCoding:
-    """Input coding: from the data, else from the options, else spikes.
-
-    Raises:
-        UsageError: options that do not apply, or that contradict the data.
-    """
-    allowed = {c.value: c for c in (InputCoding.EVENTS, InputCoding.CURRENT)}
-    if options.coding not in (None, imported.network.window.coding):
-        raise UsageError(
-            f"the network is already a spiking one: coding {options.coding} does not apply",
-            code="bad-option",
-            hint="omit --coding",
-        )
-    if not options.is_resolved:
-        raise UsageError(
-            "auto is for converted networks; the steps of this one are fixed by its training",
-            code="bad-option",
-            hint="use numbers: -T as in training, --weight-bits",
-        )
-    if options.neurons == "stock":
-        raise UsageError(
-            "--neurons stock restricts converted networks; the parameters of this one are fixed",
-            code="not-stock",
-            hint="omit it: lava/manifest.json lists its stock neurons",
-        )
-    if options.input is not None and options.input not in allowed:
-        raise UsageError(
-            f"--input {options.input} is for converted networks",
-            code="bad-option",
-            hint=f"for a network trained with spikes, use {' or '.join(allowed)}",
-        )
-    wanted = allowed.get(options.input or "")
-    if trains is None:
-        return wanted or InputCoding.EVENTS
-    found = InputCoding.EVENTS if trains else InputCoding.CURRENT
-    if wanted not in (None, found):
-        raise UsageError(
-            f"--input {options.input}, but the data are {found.value}", code="bad-option"
-        )
-    return found
-
-
-def _encoding(
-    imported: ImportedSpiking,
-    samples: Samples | None,
-    arrival: InputCoding,
-    options: CompileOptions,
-) -> tuple[InputEncoding, list[Finding]]:
-    """Encoding of the input: the identity for whole numbers, else levels over its range."""
-    shape = imported.input_shape
-    maps = maps_shape(shape)
-    if arrival is InputCoding.EVENTS:
-        n_steps = imported.network.window.n_steps
-        shape, maps = (n_steps, *shape), (n_steps, *maps)
-    findings = []
-    if samples is None:
-        spikes = arrival is InputCoding.EVENTS
-        low, high, whole = 0.0, 1.0, spikes
-        what = "spikes, 0 or 1" if spikes else "currents from 0 to 1"
-        findings = [
-            Finding(
-                f"no calibration data: the input is assumed to be {what}",
-                code="not-calibrated",
-                hint="set --calibrate to a few hundred samples",
-                warning=not spikes,
-            )
-        ]
-    else:
-        low = min(float(block.min()) for block in blocks(samples.x))
-        high = max(float(block.max()) for block in blocks(samples.x))
-        integral = samples.x.dtype.kind in "iu" or all(
-            (block == np.rint(block)).all() for block in blocks(samples.x)
-        )
-        whole = integral and max(-low, high) <= MAX_INTEGER
-    if whole:
-        return InputEncoding(np.ones(1), int(min(low, 0)), int(max(high, 1)), shape, maps), findings
-    ends = np.array([min(low, 0.0)]), np.array([max(high, 0.0)])
-    return InputEncoding.spanning(*ends, options.input_bits, shape, maps), findings
-
-
-def _driven(network: SpikingGraph, encoding: InputEncoding, arrival: InputCoding) -> SpikingGraph:
-    """The network for encoded input, with the unit of a step folded into the first weights."""
-    (unit,) = encoding.unit
-    source = network.input
-    nodes = [
-        replace(node, weight=node.weight * unit)
-        if isinstance(node, Synapses) and node.inputs == (source.id,)
-        else node
-        for node in network.graph
-        if node.id != source.id
-    ]
-    driven = replace(
-        source,
-        unit=np.full(source.shape[0], unit),
-        low=encoding.low,
-        high=encoding.high,
-        coding=arrival,
-    )
-    return SpikingGraph(Graph([driven, *nodes]), network.window)
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,6 +54,7 @@ from snn_compile.quantize.calibrate_resets import CalibrateResets
 from snn_compile.quantize.correct_biases import CorrectBiases
 from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.quantize import LayerNumbers, Quantization
+from snn_compile.quantize.shared_drives import SharedDrives
 from snn_compile.quantize.states import States
 from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
 from snn_compile.report.attribution import Loss
@@ -135,6 +136,8 @@ class ValueCodec(serialize.Codec):
             value = tuple(value)
         if isinstance(value, ComputedRows | ChosenRows | StoredRows):
             value = value[:]  # of a pass that failed: all that it may read
+        if isinstance(value, SharedDrives):
+            value = None  # they are computed again
         if self._origins and isinstance(value, Origin):
             name = self.name_of(Origin)
             return {"$type": name, "file": value.file, "node": value.node, "op": value.op}

@@ -16,6 +16,7 @@ from snn_compile.plugins.contracts import (
     HostRuntime,
     Imported,
     ImportedSpiking,
+    KnowsProbabilities,
     LayerValues,
     NeedsEnvironment,
     ReadsMoreFiles,
@@ -23,6 +24,7 @@ from snn_compile.plugins.contracts import (
     RunsOnHost,
     SourceRuntime,
     SpikingFrontend,
+    StatesEncoding,
     Verifiable,
 )
 from snn_compile.plugins.loading import Plugins
@@ -39,6 +41,7 @@ __all__ = [
     "HostRuntime",
     "Imported",
     "ImportedSpiking",
+    "KnowsProbabilities",
     "LayerValues",
     "NeedsEnvironment",
     "Plugins",
@@ -47,6 +50,7 @@ __all__ = [
     "RunsOnHost",
     "SourceRuntime",
     "SpikingFrontend",
+    "StatesEncoding",
     "Verifiable",
     "frontend_for",
     "open_device",
@@ -62,7 +66,11 @@ FRONTENDS: Plugins[Frontend | SpikingFrontend] = Plugins(
     (HasSourceRuntime, ConfigurableFrontend, ReadsMoreFiles, RunsOnHost),
 )
 BACKENDS: Plugins[Backend] = Plugins(
-    "snn_compile.backends", "backend", (Backend,), (Verifiable, NeedsEnvironment), BACKEND_NAME
+    "snn_compile.backends",
+    "backend",
+    (Backend,),
+    (Verifiable, NeedsEnvironment, StatesEncoding),
+    BACKEND_NAME,
 )
 DEVICES: Plugins[Device] = Plugins(
     "snn_compile.devices", "device", (Device,), failure=DeviceError, code="device-crashed"

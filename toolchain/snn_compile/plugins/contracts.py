@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from snn_compile.errors import CompileError
 from snn_compile.hil.verification import Verification
+from snn_compile.ir.encoding import Encoding, InputEncoding
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.quantized import QuantizedGraph
@@ -92,6 +93,8 @@ class ImportedSpiking:
         findings: everything that was dropped, repaired or assumed.
         n_nodes: nodes in the file.
         n_weights: weights in the file, without biases.
+        encoding: of the input, if the file states it; the network takes what it makes.
+        stated: whether the file states the unit of that, too; else it is 1.
     """
 
     network: SpikingGraph
@@ -100,6 +103,8 @@ class ImportedSpiking:
     findings: tuple[Finding, ...]
     n_nodes: int
     n_weights: int
+    encoding: InputEncoding | None = None
+    stated: bool = True
 
 
 class Frontend(Protocol):
@@ -230,14 +235,12 @@ class HostRuntime(Protocol):
         inputs: names of the model's inputs.
         shapes: shape of each output, with None for sizes that vary; None if unknown.
         integers: whether each output holds integers, or true and false.
-        probabilities: whether each output is of an operator with values within [0, 1].
     """
 
     name: str
     inputs: list[str]
     shapes: list[tuple[int | None, ...] | None]
     integers: list[bool]
-    probabilities: list[bool]
 
     def __call__(self, feeds: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """All outputs, in order, for the values of all inputs.
@@ -246,6 +249,17 @@ class HostRuntime(Protocol):
             UsageError: it fails, or takes more memory than it may.
         """
         ...
+
+
+@runtime_checkable
+class KnowsProbabilities(Protocol):
+    """A ``HostRuntime`` that knows more of its outputs.
+
+    Attributes:
+        probabilities: whether each output is of an operator with values within [0, 1].
+    """
+
+    probabilities: list[bool]
 
 
 @runtime_checkable
@@ -349,6 +363,15 @@ class Verifiable(Protocol):
         Raises:
             DeviceError: the other system is missing, failed or exceeded the time limit.
         """
+        ...
+
+
+@runtime_checkable
+class StatesEncoding(Protocol):
+    """A backend whose files say how real values become the integers that the network takes."""
+
+    def options_for(self, encoding: Encoding) -> Mapping[str, Any]:
+        """Options of ``emit`` that state an encoding."""
         ...
 
 

@@ -16,7 +16,7 @@ from snn_compile.extras import missing
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.host_tail import Feed, HostTail
 from snn_compile.options import CompileOptions
-from snn_compile.plugins import HostRuntime, RunsOnHost, frontend_for
+from snn_compile.plugins import HostRuntime, KnowsProbabilities, RunsOnHost, frontend_for
 
 TAIL = "tail.onnx"
 """File of the operators left to the host, in a compiled folder."""
@@ -33,7 +33,6 @@ class _Nothing:
     inputs: list[str] = []  # noqa: RUF012  (never changed)
     shapes: list[tuple[int | None, ...] | None] = []  # noqa: RUF012
     integers: list[bool] = []  # noqa: RUF012
-    probabilities: list[bool] = []  # noqa: RUF012
 
     def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
         """No outputs."""
@@ -150,7 +149,9 @@ class HostRunner:
 
     @property
     def probabilities(self) -> frozenset[str]:
-        """The outputs that a last operator keeps within [0, 1]."""
+        """The outputs that a last operator keeps within [0, 1], as far as the runtime knows."""
+        if not isinstance(self.runtime, KnowsProbabilities):
+            return frozenset()
         known = {feed.tensor for feed in self.tail.feeds}
         computed = (name for name in self.tail.outputs if name not in known)
         pairs = zip(computed, self.runtime.probabilities, strict=True)

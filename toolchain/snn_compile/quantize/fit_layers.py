@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
+from snn_compile.ir.graph import Graph, NodeId, Shape
 from snn_compile.ir.quantized import (
     VOLTAGE_LIMIT,
     ConvSynapses,
@@ -23,10 +25,11 @@ from snn_compile.ir.quantized import (
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.numerics.products import mean, times_integers
-from snn_compile.passes import PassResult
+from snn_compile.passes import PassResult, counted
 from snn_compile.quantize.quantize import LayerNumbers, Quantization, floor_loss
 from snn_compile.quantize.refit import Moments, refit
 from snn_compile.quantize.rounding import compensate
+from snn_compile.quantize.shared_drives import SharedDrives
 from snn_compile.quantize.sites import Sites, float_drives, rectifiers_and_outputs
 from snn_compile.quantize.sweep import Sweep
 from snn_compile.samples.rows import Rows
@@ -66,6 +69,7 @@ class FitLayers:
         frames: the same, encoded, (N, C, H, W).
         biases: whether to change biases.
         refits: whether weights may compensate errors of earlier layers; else they are only rounded.
+        drives: what calibration recorded of the float network on the same samples.
     """
 
     name: ClassVar[str] = "fit-layers"
@@ -74,35 +78,37 @@ class FitLayers:
     frames: Rows
     biases: bool = True
     refits: bool = True
+    drives: SharedDrives | None = None
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
         """The same program with other weights and biases, within the bounds of overflow."""
         program = quantization.program
-        largest = max(prod(node.shape) for node in program.graph) * program.window.n_steps
-        n = min(len(self.frames), MAX_SAMPLES, max(16, MESSAGES // largest))
+        n = _n_samples(len(self.frames), program.graph, program.window.n_steps)
         known = set(rectifiers_and_outputs(self.folded))
         sites = {
             population.id: Sites.spread(population.shape, n, _n_sites(program, population))
             for population in program.populations
             if population.id in known
         }
-        target = float_drives(self.folded, self.x[:n], sites)
-        sweep = Sweep(program, self.frames[:n])
-        for population in program.populations:
-            if population.id in known:
-                layer = _Layer(
-                    quantization.network, program, population, quantization.numbers[population.id]
-                )
-                found = layer.fit(sweep, sites[population.id], target[population.id], self.refits)
-                program = self._changed(
-                    program, population, found, bias=self.refits and self.biases
-                )
-                sweep.replace_weights(program, list(program.synapses_into(population)))
-            if isinstance(population, Neurons):
-                edited = program.graph[population.id]
-                if not isinstance(edited, Neurons):
-                    raise TypeError(f"'{population.id}' is no longer a population of this kind")
-                sweep.advance(edited, sweep.currents(edited))
+        shared = None if self.drives is None else self.drives.at(self.folded, sites)
+        target = shared or float_drives(self.folded, self.x[:n], sites)
+        sweep, populations = Sweep(program, self.frames[:n]), program.populations
+        with counted(self.name, len(populations)) as advance:
+            for population in populations:
+                if population.id in known:
+                    numbers = quantization.numbers[population.id]
+                    layer = _Layer(quantization.network, program, population, numbers)
+                    drives = target.pop(population.id)
+                    found = layer.fit(sweep, sites[population.id], drives, self.refits)
+                    bias = self.refits and self.biases
+                    program = self._changed(program, population, found, bias=bias)
+                    sweep.replace_weights(program, list(program.synapses_into(population)))
+                if isinstance(population, Neurons):
+                    edited = program.graph[population.id]
+                    if not isinstance(edited, Neurons):
+                        raise TypeError(f"'{population.id}' is no longer a population of its kind")
+                    sweep.advance(edited, sweep.currents(edited))
+                advance(1)
         return PassResult(replace(quantization, program=program))
 
     def _changed(
@@ -126,6 +132,29 @@ class FitLayers:
                 return edited
             keep = over
         return program
+
+
+def foreseen(
+    folded: ANNGraph, shapes: Mapping[NodeId, Shape], n: int, n_steps: int
+) -> SharedDrives:
+    """Records the drives that the fit will ask for.
+
+    Args:
+        folded: the float network.
+        shapes: (C, H, W) of the populations of its rectifiers and outputs.
+        n: number of samples.
+        n_steps: of a window.
+    """
+    n = _n_samples(n, folded.graph, n_steps)
+    names = rectifiers_and_outputs(folded)
+    sites = {name: Sites.spread(shapes[name], n, MAX_SITES) for name in names}
+    return SharedDrives(folded, sites)
+
+
+def _n_samples(n: int, graph: Graph[Any], n_steps: int) -> int:
+    """How many of n samples the fit takes."""
+    largest: int = max(prod(node.shape) for node in graph) * n_steps
+    return min(n, MAX_SAMPLES, max(16, MESSAGES // largest))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ position of its maps in one sample; every sample has the same number of sites.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TypeVar
@@ -60,6 +60,10 @@ class Sites:
         draw = np.random.default_rng(SEED).random((n_samples, n_positions))
         chosen = np.argsort(draw, axis=1)[:, :wanted]
         return Sites(np.sort(chosen, axis=1), shape[-1])
+
+    def equals(self, other: Sites) -> bool:
+        """Whether both are the same sites."""
+        return self.width == other.width and np.array_equal(self.positions, other.positions)
 
     def __len__(self) -> int:
         """Total number of sites."""
@@ -154,12 +158,7 @@ def float_drives(
         x: (N, *input shape) samples.
         sites: sites of the requested rectifiers and outputs.
     """
-    readers: dict[NodeId, list[NodeId]] = {}
-    for node in folded.graph:
-        if node.id in sites:
-            readers.setdefault(node.inputs[0], []).append(node.id)
-
-    operators = Reproducible(folded, x)
+    readers, operators = readers_of(folded, sites), Reproducible(folded, x)
 
     def measure_batch(piece: npt.NDArray[np.generic], start: int) -> dict[NodeId, Array]:
         found: dict[NodeId, Array] = {}
@@ -175,6 +174,15 @@ def float_drives(
 
     pieces = list(map_batches(measure_batch, x, ann.piece_size(folded)))
     return {key: np.concatenate([p[key] for p in pieces], axis=1) for key in sites}
+
+
+def readers_of(folded: ANNGraph, known: Container[NodeId]) -> dict[NodeId, list[NodeId]]:
+    """Of each node, those of the known nodes that have it as their drive."""
+    readers: dict[NodeId, list[NodeId]] = {}
+    for node in folded.graph:
+        if node.id in known:
+            readers.setdefault(node.inputs[0], []).append(node.id)
+    return readers
 
 
 def has_drive(node: AnnNode) -> bool:

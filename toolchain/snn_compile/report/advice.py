@@ -7,6 +7,25 @@ from typing import Any
 
 from snn_compile.report.figures import coding_of, percent
 
+UNRELIABLE = frozenset(
+    {
+        "not-calibrated",
+        "few-samples",
+        "constant-samples",
+        "distribution-shift",
+        "counts-cut",
+        "other-normalization",
+        "other-colour-order",
+        "other-axis-order",
+        "no-better-than-guessing",
+        "outputs-unlike-labels",
+        "labels-shifted",
+        "labels-displaced",
+        "labels-permuted",
+    }
+)
+"""Warnings that explain a loss by its data: what else might help is not known before they are
+heeded."""
 _NOTABLE = 0.01
 """Least share of saturated activations or weights to report."""
 _UNEVEN = 0.05
@@ -24,8 +43,14 @@ def costliest(report: Mapping[str, Any]) -> str:
     text = f"{worst['name']}: adds {percent(worst['output_share'])} of the output's error"
     if worst.get("sqnr_db") is not None:
         text += f", signal to noise {worst['sqnr_db']:.1f} dB"
-    advice = _advice(report, worst)
+    advice = "" if doubts(report) else _advice(report, worst)
     return f"{text}; {advice}" if advice else text
+
+
+def doubts(report: Mapping[str, Any]) -> list[str]:
+    """Codes of the warnings that explain a loss by its data, each once."""
+    codes = (warning["code"] for warning in report.get("warnings") or [])
+    return [code for code in dict.fromkeys(codes) if code in UNRELIABLE]
 
 
 def _advice(report: Mapping[str, Any], layer: Mapping[str, Any]) -> str:

@@ -41,11 +41,7 @@ def report_header(
     observer: Observer, ann: ANNGraph, target: Target, coding: Coding, options: CompileOptions
 ) -> None:
     """The two header lines."""
-    counts = Counter(type(node).__name__ for node in ann.graph)
-    joins = counts["Add"]
-    parts = [f"opset {ann.opset}", f"{counts['Conv']} conv, {counts['Dense']} dense"]
-    if joins:
-        parts[-1] += f", {joins} residual join{'s' if joins != 1 else ''}"
+    parts = [f"opset {ann.opset}", figures.operators(_operators(ann))]
     parts.append(f"{n_weights(ann):,} weights")
     shapes = [(node.id, figures.times(node.shape)) for node in ann.inputs]
     several = ", ".join(f"{name} {shape}" for name, shape in shapes)
@@ -108,7 +104,13 @@ def facts(ann: ANNGraph) -> dict[str, Any]:
         "opset": ann.opset,
         "input_shape": list(ann.inputs.shape),
         "weights": n_weights(ann),
+        "operators": _operators(ann),
     }
+
+
+def _operators(ann: ANNGraph) -> dict[str, int]:
+    counts = Counter(type(node).__name__ for node in ann.graph)
+    return {"conv": counts["Conv"], "dense": counts["Dense"], "joins": counts["Add"]}
 
 
 def report(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from snn_compile.coding_registry import coding_class, coding_names
+from snn_compile.options import AUTO
 from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
@@ -157,6 +159,16 @@ def option(report: Mapping[str, Any], name: str) -> Any:
     return (report.get("options") or {}).get(name, {}).get("value")
 
 
+def settled(report: Mapping[str, Any]) -> str:
+    """The numbers that a search found in place of ``auto``; empty without one."""
+    options: Mapping[str, Mapping[str, Any]] = report.get("options") or {}
+    return ", ".join(
+        f"--{name.replace('_', '-')} {one['value']}"
+        for name, one in options.items()
+        if isinstance(one, Mapping) and str(one.get("origin", "")).startswith(f"{AUTO},")
+    )
+
+
 def coding_of(report: Mapping[str, Any]) -> type[Coding] | None:
     """The coding; None if the package that adds it is not installed."""
     name = report.get("coding")
@@ -187,7 +199,8 @@ def header(report: Mapping[str, Any]) -> tuple[str, str, str]:
     """The file, its content, and the target of the compilation."""
     model = report.get("model") or {}
     about = [f"opset {model['opset']}"] if model.get("opset") else []
-    if counts := _operators(report):
+    known = model.get("operators")
+    if counts := operators(known) if known else _layers(report):
         about.append(counts)
     if model.get("weights"):
         about.append(f"{model['weights']:,} weights")
@@ -208,19 +221,23 @@ def header(report: Mapping[str, Any]) -> tuple[str, str, str]:
     return name, " · ".join(about), " · ".join(plan)
 
 
-def _operators(report: Mapping[str, Any]) -> str:
-    """Counts of layers by kind: 19 conv, 1 dense, 9 residual joins."""
-    counts: Counter[str] = Counter()
-    joins = 0
-    for layer in report.get("layers") or []:
-        if layer.get("op") and not layer.get("relay"):
-            kinds = layer["op"].removesuffix(" join")
-            counts[kinds.partition("+")[0]] += 1
-            joins += kinds != layer["op"]
-    parts = [f"{n} {kind}" for kind, n in counts.items()]
-    if joins:
-        parts.append(f"{joins} residual join{'s' if joins != 1 else ''}")
-    return ", ".join(parts)
+def operators(counts: Mapping[str, int]) -> str:
+    """Counts of operators by kind: 19 conv, 1 dense, 9 residual joins."""
+    text = f"{counts['conv']} conv, {counts['dense']} dense"
+    return f"{text}, {pluralize(counts['joins'], 'residual join')}" if counts["joins"] else text
+
+
+def _layers(report: Mapping[str, Any]) -> str:
+    """Counts of layers by kind, of a report without counts of operators.
+
+    Several groups of synapses are no residual join: partial sums and concatenations have them, too.
+    """
+    kinds = Counter(
+        layer["op"].removesuffix(" join").partition("+")[0]
+        for layer in report.get("layers") or []
+        if layer.get("op") and not layer.get("relay")
+    )
+    return ", ".join(f"{n} {kind}" for kind, n in kinds.items())
 
 
 def times(shape: Sequence[int]) -> str:
@@ -328,8 +345,17 @@ def tuned(report: Mapping[str, Any]) -> str:
         f" best of {pluralize(len(epochs) - 1, 'epoch')}:"
         f" {best['epoch']} · {tune.get('measure', held_out)}:"
         f" {epochs[0]['held_out_top1']:.2f} -> {best['held_out_top1']:.2f} %"
+        f"{_over_seeds(tune.get('seeds') or [])}"
         f"{' · worse on the evaluation data, not kept' if tune.get('kept') == UNTUNED else ''}"
     )
+
+
+def _over_seeds(seeds: Sequence[Mapping[str, Any]]) -> str:
+    """Accuracy on the evaluation data over several trainings, as mean and standard deviation."""
+    after = [seed["after"] for seed in seeds if seed["after"] is not None]
+    if len(after) < 2:
+        return ""
+    return f" · over {len(after)} seeds {mean(after):.2f} ± {stdev(after):.2f} %"
 
 
 def percent(share: float | None) -> str:

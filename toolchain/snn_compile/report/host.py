@@ -19,6 +19,7 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.plugins.host import HostRunner, WholeRunner, is_fixed
+from snn_compile.pluralize import pluralize
 from snn_compile.report.figures import HOST
 from snn_compile.report.ladder import Ladder
 from snn_compile.samples.outputs import (
@@ -107,7 +108,9 @@ class HostStage:
             return None
         ladder = Ladder(judged)
         ladder.add("onnx", [wanted[one.name] for one in judged])
-        ladder.add(HOST, [found[one.name] for one in judged])
+        names = [one.name for one in judged]
+        notes = (_no_numbers(name, wanted[name], found[name]) for name in names)
+        ladder.add(HOST, [found[name] for name in names], "; ".join(filter(None, notes)))
         before, rung = ladder.rungs
         kept = {key: value for key, value in before.items() if key not in ("n", "note")}
         return {**rung, "before": kept}
@@ -145,6 +148,18 @@ def _with_classes(expected: Expected, *values: Rows) -> Expected:
     if y is not None and min(low for low, _ in ends) < 0:
         y = None  # they are no classes
     return replace(expected, shape=(most + 1, *expected.shape[1:]), y=y)
+
+
+def _no_numbers(name: str, wanted: Rows, found: Rows) -> str:
+    """What to say of an output that is NaN or infinite for some samples."""
+    here, there = (
+        sum(int((~np.isfinite(some).all(axis=1)).sum()) for some in blocks(rows))
+        for rows in (found, wanted)
+    )
+    if not here and not there:
+        return ""
+    of = f"of {pluralize(len(found), 'sample')}"
+    return f"'{name}' is no number for {here:,} {of}, and for {there:,} as the file computes it"
 
 
 def _ends(rows: Rows) -> tuple[int, int]:

@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from snn_compile.passes import Finding, Instruments, StopAfterPass
+from snn_compile.passes import Finding, Instruments, StopAfterPass, watched
+from snn_compile.report.heartbeat import Step
 from snn_compile.report.observer import Advance, Observer
 from snn_compile.report.stage_usage import StageUsage
 
@@ -144,8 +145,25 @@ class Journal:
         """A stage of passes, each of which is timed by itself."""
         start = time.perf_counter()
         self.work.begin(name)
-        with self._activity(name):
+        with self._activity(name), watched(self._counted):
             yield
+        self.work.end(name, time.perf_counter() - start)
+
+    @contextmanager
+    def _counted(self, name: str, total: int) -> Iterator[Advance]:
+        """Show the progress of a pass."""
+        start = time.perf_counter()
+        self.work.begin(name, total)
+        with self._activity(name) as step:
+
+            def advance(n: int) -> None:
+                if isinstance(step, Step):
+                    step.advance(n)
+                self.work.advance(n)
+
+            if isinstance(step, Step):
+                step.total = total
+            yield advance
         self.work.end(name, time.perf_counter() - start)
 
     @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 from snn_compile.errors import AccuracyError, CompileError, LimitError, Origin
 from snn_compile.options import CompileOptions
-from snn_compile.report import figures, metrics
+from snn_compile.report import advice, figures, metrics
 
 MEASURED = ("max_energy", "max_latency")
 """Limits of figures that only samples give."""
@@ -67,6 +67,9 @@ def accuracy(report: Mapping[str, Any], limit: float, file: str) -> list[Compile
     if host := figures.rung(report, figures.HOST):
         rungs = host["before"], host
     origin = figures.origin_of(report)
+    advised = "more bits, more steps, other thresholds; the report names the costliest layer"
+    if doubts := advice.doubts(report):
+        advised = f"first heed the warnings: {', '.join(doubts)}"
     errors: list[CompileError] = []
     for before, after in zip(*map(metrics.of_rung, rungs), strict=True):
         of_output = f" of '{before['name']}'" if before["name"] else ""
@@ -81,8 +84,7 @@ def accuracy(report: Mapping[str, Any], limit: float, file: str) -> list[Compile
                 AccuracyError(
                     f"{what}{of_output} fell from {one:.2f} to {other:.2f}, by {lost:.2f} points;"
                     f" the limit is {limit:g}",
-                    hint="more bits, more steps, other thresholds; the report names the costliest"
-                    " layer",
+                    hint=advised,
                 )
             )
     for error in errors:

@@ -127,8 +127,11 @@ def points_lost(before: Mapping[str, Any], after: Mapping[str, Any]) -> float | 
     return one - other
 
 
-def _errors(found: Rows, wanted: Rows) -> tuple[float, float | None]:
-    """Mean squared error, and R² over all values, weighted by their variance."""
+def _errors(found: Rows, wanted: Rows) -> tuple[float | None, float | None]:
+    """Mean squared error, and R² over all values, weighted by their variance.
+
+    None where values are no numbers (a logarithm of less than 0), which have no error.
+    """
     # Means have the same bits on every machine: searches decide by them.
     mean = mean_of_parts(lambda: (some.astype(np.float64) for some in blocks(wanted)))
 
@@ -141,6 +144,8 @@ def _errors(found: Rows, wanted: Rows) -> tuple[float, float | None]:
             yield np.square(some.astype(np.float64) - mean).ravel()
 
     mse, variance = (float(mean_of_parts(of)) for of in (errors, deviations))
+    if not np.isfinite([mse, variance]).all():
+        return None, None
     return mse, 1.0 if not mse else (1 - mse / variance if variance else None)
 
 

@@ -209,7 +209,7 @@ def _change(before: Mapping[str, Any], found: Mapping[str, Any], lost: float | N
     """The change of a percentage in points, or of an error in percent."""
     if found["kind"] != "regression":
         return "" if lost is None else figures.points(-lost)
-    if not before["mse"]:
+    if not before["mse"] or found["mse"] is None:
         return ""
     ratio = found["mse"] / before["mse"]
     return ">999 %" if ratio > 10 else f"{100 * (ratio - 1):+.1f} %".replace("-0.0 ", "+0.0 ")

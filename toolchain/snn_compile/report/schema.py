@@ -33,6 +33,14 @@ class Tool(TypedDict):
     version: str
 
 
+class Operators(TypedDict):
+    """Operators of a trained network, by kind."""
+
+    conv: int
+    dense: int
+    joins: int
+
+
 class Model(TypedDict, total=False):
     """The file that was compiled."""
 
@@ -41,6 +49,7 @@ class Model(TypedDict, total=False):
     opset: int
     input_shape: list[int]
     weights: int
+    operators: Operators
 
 
 class ModelInput(TypedDict):
@@ -214,6 +223,16 @@ class Point(TypedDict):
     merit: NotRequired[float]
 
 
+class SeedRow(TypedDict):
+    """One of several trainings; figures as of ``Point`` and ``Tune``."""
+
+    seed: int
+    best_epoch: int
+    held_out_top1: float
+    merit: float
+    after: float | None
+
+
 class Tune(TypedDict, total=False):
     """Tuning of the network.
 
@@ -221,6 +240,7 @@ class Tune(TypedDict, total=False):
     ``kept``: the network of the folder: ``tuned``, or ``untuned`` if that is the better one there.
     ``measure``: the meaning of ``held_out_top1`` if it is not an accuracy: spike trains have no
     hold-out split, and the curve is of the training data. ``judged_by``: the source of the figures.
+    ``held_out_of``: where those samples come from, in words. ``seeds``: of several trainings.
     ``widths``: of the surrogate gradient, in thresholds.
     """
 
@@ -229,6 +249,7 @@ class Tune(TypedDict, total=False):
     options: dict[str, Any]
     train: Required[int]
     held_out: Required[int]
+    held_out_of: str
     curve: Required[list[Point]]
     best_epoch: Required[int]
     judged_by: str
@@ -236,6 +257,7 @@ class Tune(TypedDict, total=False):
     before: Required[float | None]
     after: Required[float | None]
     kept: str
+    seeds: list[SeedRow]
     widths: dict[str, float]
 
 

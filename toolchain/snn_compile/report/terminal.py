@@ -29,6 +29,8 @@ def summary(report: Mapping[str, Any], folder: str = "") -> Text:
         lines += _output(table, report, several=len(tables) > 1)
     if not tables and (agreement := _agreement(report)):
         lines.append(row("agreement", agreement))
+    if settled := figures.settled(report):
+        lines.append(row("auto", settled))
     if restriction := figures.restriction(report):
         lines.append(row(f"{report['neurons']['allowed']} neurons", restriction))
     if (report.get("portability") or {}).get("expressible"):

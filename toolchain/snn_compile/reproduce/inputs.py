@@ -11,6 +11,7 @@ from pathlib import Path
 
 from snn_compile.errors import CompileError, Origin, UsageError, VerificationError, raise_all
 from snn_compile.files.documents import describe_error, sha256
+from snn_compile.samples.readers.digest import content_hash as data_hash
 from snn_compile.sealed.provenance import DATA, INPUTS, TOOL, Provenance, Source
 from snn_compile.targets import available, content_hash
 
@@ -90,15 +91,17 @@ def locate(provenance: Provenance, folder: Path, given: Mapping[str, Path]) -> d
 
 
 def _candidates(source: Source, folder: Path) -> list[Path]:
-    """Plain files of that name beside the folder and in the working folder."""
+    """Files or folders of that name beside the folder and in the working folder."""
     places = dict.fromkeys([folder.resolve().parent, Path.cwd()])
     paths = [place / source.name for place in places]
-    return [path for path in paths if path.is_file() and not path.is_symlink()]
+    return [path for path in paths if path.exists() and not path.is_symlink()]
 
 
 def _hash(kind: str, path: Path, errors: list[CompileError]) -> str:
     """The hash of a file's content, by its kind; empty, with an error, if it cannot be read."""
     try:
+        if kind in DATA:
+            return data_hash(path)
         return content_hash(path) if kind == "target" else sha256(path)
     except OSError as error:
         reason, hint = describe_error(error), f"--{kind} takes the file that it was compiled from"

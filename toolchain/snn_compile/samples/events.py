@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from snn_compile.files.documents import TooLargeError, check_size, too_large
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Shape
 from snn_compile.samples.arrays import EVENT_KEYS
-from snn_compile.samples.rows import Array
+from snn_compile.samples.rows import Array, Index, Rows, indices
 
 LATEST_US = 1 << 53
 """Largest time stamp; times since 1970 are far below."""
@@ -88,6 +89,21 @@ class Recordings:
             )
         return self.labels
 
+    def some(self, chosen: npt.NDArray[np.intp]) -> Recordings:
+        """Some of the recordings, without labels."""
+        parts = [slice(self.offsets[k], self.offsets[k + 1]) for k in chosen]
+        ends = np.cumsum([0, *(part.stop - part.start for part in parts)])
+        x, y, p, t_us = (
+            np.concatenate([values[:0], *(values[part] for part in parts)])
+            for values in (self.x, self.y, self.p, self.t_us)
+        )
+        return Recordings(x, y, p, t_us, ends, None, self.file)
+
+    def train_rows(self, shape: Shape, n_steps: int, step_us: float | None) -> Rows:
+        """The trains of ``trains``, made whenever they are read; errors as there."""
+        self._check_pixels(shape)
+        return TrainRows(self, shape, n_steps, step_us)
+
     def trains(self, shape: Shape, n_steps: int, step_us: float | None) -> Int:
         """Event counts of each pixel in each step.
 
@@ -104,6 +120,25 @@ class Recordings:
         Raises:
             UsageError: the input shape does not fit events, or pixels lie outside of it.
         """
+        self._check_pixels(shape)
+        pixels = np.ravel_multi_index(
+            (self.p if shape[0] == 2 else np.zeros_like(self.p), self.y, self.x), shape
+        )
+        size = int(np.prod(shape))
+        try:
+            check_size(f"{len(self):,} trains of frames", 8 * len(self) * n_steps * size)
+        except TooLargeError as error:
+            raise too_large(self.file, error) from error
+        trains = np.zeros((len(self), n_steps, *shape), np.int64)
+        for k, (first, stop) in enumerate(zip(self.offsets, self.offsets[1:], strict=False)):
+            steps = _steps(self.t_us[first:stop], n_steps, step_us)
+            kept = steps < n_steps
+            places = steps[kept] * size + pixels[first:stop][kept]
+            trains[k] = np.bincount(places, minlength=n_steps * size).reshape(trains.shape[1:])
+        return trains
+
+    def _check_pixels(self, shape: Shape) -> None:
+        """Check that the events fit an input."""
         if len(shape) != 3 or shape[0] not in (1, 2):
             raise _error(
                 f"it holds events, but the network takes ({', '.join(map(str, shape))})",
@@ -121,21 +156,40 @@ class Recordings:
                 self.file,
                 hint="crop or bin the recordings to the size that the network was trained for",
             )
-        pixels = np.ravel_multi_index(
-            (self.p if shape[0] == 2 else np.zeros_like(self.p), self.y, self.x), shape
-        )
-        size = int(np.prod(shape))
-        try:
-            check_size(f"{len(self):,} trains of frames", 8 * len(self) * n_steps * size)
-        except TooLargeError as error:
-            raise too_large(self.file, error) from error
-        trains = np.zeros((len(self), n_steps, *shape), np.int64)
-        for k, (first, stop) in enumerate(zip(self.offsets, self.offsets[1:], strict=False)):
-            steps = _steps(self.t_us[first:stop], n_steps, step_us)
-            kept = steps < n_steps
-            places = steps[kept] * size + pixels[first:stop][kept]
-            trains[k] = np.bincount(places, minlength=n_steps * size).reshape(trains.shape[1:])
-        return trains
+
+
+@dataclass(frozen=True, eq=False)
+class TrainRows:
+    """Trains of frames, made of recordings whenever they are read.
+
+    Attributes:
+        recordings: the events.
+        frame: shape of a frame.
+        n_steps: in a train.
+        step_us: as of ``Recordings.trains``.
+    """
+
+    recordings: Recordings
+    frame: Shape
+    n_steps: int
+    step_us: float | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of ``Rows``."""
+        return (len(self), self.n_steps, *self.frame)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """As of ``Rows``."""
+        return np.dtype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.recordings)
+
+    def __getitem__(self, index: Index, /) -> Array:
+        some = self.recordings.some(indices(index, len(self)))
+        return some.trains(self.frame, self.n_steps, self.step_us)
 
 
 def _steps(t_us: Int, n_steps: int, step_us: float | None) -> Int:

@@ -121,9 +121,9 @@ def head(rows: Rows, n: int) -> Rows:
     return rows if n >= len(rows) else ChosenRows(rows, np.arange(n))
 
 
-def blocks(rows: Rows, most_bytes: int = BLOCK_BYTES) -> Iterator[Array]:
+def blocks(rows: Rows) -> Iterator[Array]:
     """All rows in order, a few at a time."""
-    size = block_size(rows, most_bytes)
+    size = block_size(rows)
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
@@ -135,9 +135,9 @@ def together(*rows: Rows) -> Iterator[tuple[Array, ...]]:
         yield tuple(some[start : start + size] for some in rows)
 
 
-def block_size(rows: Rows, most_bytes: int = BLOCK_BYTES) -> int:
-    """How many rows are within a number of bytes, at least one."""
-    return max(1, most_bytes // max(1, prod(rows.shape[1:]) * rows.dtype.itemsize))
+def block_size(rows: Rows) -> int:
+    """How many rows are read together, at least one."""
+    return max(1, BLOCK_BYTES // max(1, prod(rows.shape[1:]) * rows.dtype.itemsize))
 
 
 def split(inputs: Inputs[Any], rows: Rows) -> dict[NodeId, Rows]:

@@ -90,7 +90,11 @@ def _read(
     arrays = read_npz(file, outputs=outputs)
     if holds_events(arrays):
         recordings = Recordings.of({key: values[:] for key, values in arrays.items()}, str(file))
-        return recordings.trains(shape, n_steps, options.event_step), recordings.labels, str(file)
+        return (
+            recordings.train_rows(shape, n_steps, options.event_step),
+            recordings.labels,
+            str(file),
+        )
     x, y = x_and_labels(arrays)
     return x, y, str(file)
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from snn_compile.errors import CompileError
 from snn_compile.files.documents import DamagedError, parse_json, sha256
 from snn_compile.options import CompileOptions
+from snn_compile.samples.readers.digest import content_hash as data_hash
 from snn_compile.targets import available, content_hash
 from snn_compile.version import __version__
 
@@ -126,7 +127,8 @@ def provenance(
         if kind in arrays:
             document[kind] = _hash_of(arrays[kind])
         elif (path := getattr(options, kind)) is not None:
-            document |= _file(kind, path)
+            name = path.name or path.resolve().name
+            document |= {kind: data_hash(path), _NAME.format(kind): name}
     if options.placement is not None:
         document |= _file("placement", options.placement)
     own = options.target in available()

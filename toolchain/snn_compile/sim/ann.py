@@ -107,18 +107,20 @@ def evaluate_outputs(
 def traverse(
     ann: ANNGraph,
     x: Rows,
-    hook: Hook,
+    hook: Callable[[int], Hook],
     *,
     operators: Operators | None = None,
     advance: Advance = no_progress,
     threads: bool = True,
     piece_bytes: int = PIECE_BYTES,
 ) -> None:
-    """Pass every value of every sample to a hook; arguments as of :func:`evaluate_outputs`."""
+    """Pass every value of every sample to the hook of its piece, which begins with some sample.
+
+    Other arguments are those of :func:`evaluate_outputs`.
+    """
 
     def run(piece: npt.NDArray[np.generic], start: int) -> None:
-        del start
-        forward(ann, batch_last(piece), hook, operators)
+        forward(ann, batch_last(piece), hook(start), operators)
 
     size = piece_size(ann, piece_bytes)
     for _ in map_batches(run, x, size, advance, threads=None if threads else 1):

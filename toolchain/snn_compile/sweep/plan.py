@@ -116,7 +116,7 @@ def _of_data(
     found: list[CompileError] = [
         UsageError("no such file", code="no-such-file", origin=Origin(str(path)), hint="check it")
         for path in sorted(paths)
-        if not path.is_file()
+        if not path.exists()
     ]
     is_evaluated = all(one.evaluate is not None for one in options)
     if goal is not None and goal.measured and not is_evaluated:

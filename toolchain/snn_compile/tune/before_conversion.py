@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from snn_compile.bundle import CompiledModel
@@ -24,16 +25,18 @@ from snn_compile.pipeline.sampled_steps import Scales
 from snn_compile.report import figures
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import SilentObserver
-from snn_compile.samples.arrays import Samples
 from snn_compile.sealed.provenance import TUNED
 from snn_compile.sim import ann
 from snn_compile.tune.float_network import FloatNetwork
 from snn_compile.tune.options import TuneOptions
 from snn_compile.tune.qcfs import QuantizedActivations
 from snn_compile.tune.report import joined_around_training, kept, worse
+from snn_compile.tune.seeds import each_seed, merit, of_all
 from snn_compile.tune.session import device_of, evaluate_scores, facts, train_network
-from snn_compile.tune.trainer import HeldOutAccuracy, TrainingData, split
+from snn_compile.tune.setting import LabelledData
+from snn_compile.tune.trainer import HeldOutAccuracy, TrainingData
 
+Array = npt.NDArray[Any]
 BATCH_SIZE = 256
 """Held-out samples in one forward pass."""
 
@@ -44,7 +47,7 @@ class FloatTuning:
 
     Attributes:
         path: the model file.
-        samples: labelled samples, in the network's input format.
+        data: labelled samples, in the network's input format.
         options: of tuning.
         checkpoint: written after each epoch, or None.
         journal: of the tuning.
@@ -52,7 +55,7 @@ class FloatTuning:
     """
 
     path: Path
-    samples: Samples
+    data: LabelledData
     options: TuneOptions
     checkpoint: Path | None
     journal: Journal
@@ -79,23 +82,26 @@ class FloatTuning:
             per_layer=compiling.per_layer,
             payloads=coding.payloads,
         )
-        options, x = self.options, self.samples.x[:]
-        labels = np.asarray(self.samples.y)
-        teacher = ann.evaluate(folded, x).reshape(len(x), -1) if options.distill else None
-        data = TrainingData(x, labels, teacher)
-        rows, held_out = split(len(x), options.hold_out, options.seed)
+        options = self.options
+
+        def prepare(x: Array, y: Array) -> TrainingData:
+            teacher = ann.evaluate(folded, x).reshape(len(x), -1) if options.distill else None
+            return TrainingData(x, y, teacher)
+
+        data = self.data.split(prepare)
+        self.journal.observer.stage("train", data.summary)
         network = FloatNetwork(folded, scales, coding.levels, device=device_of(options.device))
         method = QuantizedActivations(network, options)
         progress = train_network(
             network,
             method,
-            data[rows],
-            lambda: _judged(network, data[held_out], options.distill),
+            data.train,
+            lambda: _judged(network, data.held_out, options.distill),
             options,
             self.checkpoint,
             self.journal,
         )
-        self.facts = facts(self.path, options, method, progress, len(rows), len(held_out))
+        self.facts = facts(self.path, options, method, progress, data)
         return network.tuned()
 
 
@@ -132,15 +138,21 @@ def tune_float(
             untuned = compile_model(
                 path, options=compiling, evaluate=evaluate, observer=SilentObserver()
             )
-    compiled = compile_model(
-        path,
-        options=compiling,
-        evaluate=evaluate,
-        observer=tuning.journal.observer,
-        retrain=tuning,
-    )
+    found: list[tuple[CompiledModel, dict[str, Any], float | None]] = []
+    for one in each_seed(tuning.options, tuning.checkpoint):
+        training = replace(tuning, options=one.options, checkpoint=one.checkpoint)
+        made = compile_model(
+            path,
+            options=compiling,
+            evaluate=evaluate,
+            observer=tuning.journal.observer,
+            retrain=training,
+        )
+        found.append((made, training.facts, figures.rung(made.report, figures.ANSWER).get("top1")))
+        one.show(tuning.journal, *found[-1][1:])
+    compiled, known, after = max(found, key=lambda one: merit(one[1]))
     reports = [one.report if one else {} for one in (untuned, compiled)]
-    before, after = (figures.rung(one, figures.ANSWER).get("top1") for one in reports)
+    before = figures.rung(reports[0], figures.ANSWER).get("top1")
     tuning.journal.add_findings(worse(before, after, tuning.options.method))
     ladder = joined_around_training(*(one.get("ladder") or [] for one in reports))
     provenance = {**compiled.provenance, TUNED: "before conversion"}
@@ -150,7 +162,8 @@ def tune_float(
     report = {
         **better.report,
         "tune": {
-            **tuning.facts,
+            **known,
+            **of_all([one[1:] for one in found]),
             "judged_by": "the float network with quantized activations",
             "before": before,
             "after": after,

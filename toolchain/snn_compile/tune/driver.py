@@ -9,7 +9,6 @@ from math import prod
 from pathlib import Path
 from typing import Any, Unpack
 
-import numpy as np
 import numpy.typing as npt
 
 from snn_compile.bundle import CompiledModel
@@ -20,6 +19,7 @@ from snn_compile.ir.ann import output_name
 from snn_compile.ir.encoding import OutputDecoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
 from snn_compile.pipeline.driver import compile_model
 from snn_compile.pipeline.finish import PreparedNetwork, finish, require_writable
@@ -33,15 +33,13 @@ from snn_compile.pipeline.inputs import (
 from snn_compile.report import figures
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
-from snn_compile.samples.arrays import Samples
-from snn_compile.samples.named import ArraysLike
-from snn_compile.samples.outputs import OutputKind
 from snn_compile.sealed import read_seal
 from snn_compile.sealed.provenance import TUNED
 from snn_compile.sim import ann, engine
 from snn_compile.sim.frames import encoded
 from snn_compile.targets import load_target
 from snn_compile.tune.before_conversion import FloatTuning, require_model, tune_float
+from snn_compile.tune.data import is_loadable
 from snn_compile.tune.method import SpikingMethod, Task
 from snn_compile.tune.neighborhood import NeighborhoodAggregation
 from snn_compile.tune.network import STATE_BITS, Network
@@ -51,20 +49,30 @@ from snn_compile.tune.psg import ParametricSurrogate
 from snn_compile.tune.qcfs import QuantizedActivations
 from snn_compile.tune.report import Tuning, compare, evaluate_tuned_stages, tuned_report
 from snn_compile.tune.scratch import reinitialize
+from snn_compile.tune.seeds import OneSeed, each_seed, merit, of_all
 from snn_compile.tune.session import (
     device_of,
     evaluate_scores,
     facts,
+    require_exact,
     torch_settings,
     train_network,
 )
+from snn_compile.tune.setting import (
+    FileOrArrays,
+    Given,
+    LabelledData,
+    Split,
+    as_given,
+    labelled,
+)
 from snn_compile.tune.spike_targets import MEASURE, judged_spikes, target_spikes
-from snn_compile.tune.trainer import HeldOutAccuracy, TrainingData, split
+from snn_compile.tune.trainer import HeldOutAccuracy, TrainingData
 
 Array = npt.NDArray[Any]
-Given = Path | tuple[ArraysLike, Array | None]
-"""Samples: an npz file with ``x`` and ``y``, or both as arrays; of several inputs each by name."""
 
+N_COMPARED = 4
+"""Samples on which the device is compared with the simulator before training."""
 SPIKING_METHODS: dict[str, Callable[[Task], SpikingMethod]] = {
     ParametricSurrogate.name: ParametricSurrogate,
     NeighborhoodAggregation.name: NeighborhoodAggregation,
@@ -79,7 +87,8 @@ def tune_model(
     *,
     options: TuneOptions | None = None,
     compile_options: CompileOptions | None = None,
-    evaluate: Given | str | None = None,
+    held_out: Given | str | None = None,
+    evaluate: FileOrArrays | str | None = None,
     checkpoint: str | Path | None = None,
     observer: Observer | None = None,
     **changes: Unpack[TuneKeywords],
@@ -88,27 +97,30 @@ def tune_model(
 
     Args:
         source: a folder that ``compile`` wrote, or a model file, which is compiled first.
-        train: labelled samples. A share of them is held out to measure progress. Instead of
-            labels, target spikes (N, T, outputs) of the output neurons: ``spikes`` in a file, or
+        train: labelled samples: a file, arrays, or a torch ``Dataset`` or ``DataLoader``. Instead
+            of labels, target spikes (N, T, outputs) of the output neurons: ``spikes`` in a file, or
             the second array.
         options: all options of tuning; ``changes`` override single ones by name.
         compile_options: for a model file; for a folder only ``evaluate`` applies, and ``emit``
             if its origin is not the default.
-        evaluate: test samples, for the accuracy before and after.
+        held_out: samples to measure progress; a share of ``train`` if omitted.
+        evaluate: test samples, for the accuracy before and after. The better network is kept.
         checkpoint: a file written after each epoch. If it exists, the training resumes from it,
-            with the same final integers as an uninterrupted one.
+            with the same final integers as an uninterrupted one. Further seeds have files of their
+            own beside it (``checkpoint_of``).
         observer: receives progress.
         **changes: single options of tuning by name.
 
     Returns:
-        The tuned network with its report; nothing but the checkpoint is written.
+        The tuned network with its report; nothing but the checkpoints is written.
 
     Raises:
         CompileError: the network, the data or the options are invalid.
     """
     options = (options or TuneOptions()).override(changes)
     compiling = compile_options or CompileOptions()
-    train, evaluate = _as_path(train), None if evaluate is None else _as_path(evaluate)
+    train = as_given(train)
+    evaluate, held_out = as_given(evaluate), as_given(held_out)
     if isinstance(evaluate, Path):
         compiling, evaluate = compiling.override({"evaluate": evaluate}), None
     journal = Journal(observer or SilentObserver())
@@ -116,26 +128,29 @@ def tune_model(
     with torch_settings(options):
         if options.method == QuantizedActivations.name:
             require_model(path)
-            samples = _float_samples(path, train, compiling)
-            training = FloatTuning(path, samples, options, kept, journal)
+            data = _float_data(path, train, held_out, options, compiling)
+            training = FloatTuning(path, data, options, kept, journal)
             return tune_float(path, training, compiling, evaluate)
         if not path.is_dir() and not spiking_frontend(path):
-            _float_samples(path, train, compiling)  # report bad data before compiling
+            # Report bad data before compiling.
+            _float_data(path, train, held_out, options, compiling)
         base = _compiled(path, compiling, evaluate, journal)
         require_writable(base.program, _backends(base))  # before anything is trained
         # Finishing splits the network again.
         base = replace(base, program=merge_partial_sums(base.program))
-        setting = _setting(path, base, train, options, compiling)
-        given = evaluate or compiling.evaluate
+        setting = _setting(path, base, train, held_out, options, compiling)
+        journal.observer.stage("train", setting.data.summary)
+        given: Any = evaluate or compiling.evaluate
         test_set = None if given is None else samples_for(base, given)
-        program, known = _trained(setting, kept, journal)
-    tuning = Tuning(base, program, known, compare(base, program, test_set, journal))
+        found = []
+        for one in each_seed(setting.options, kept):
+            program, known = _trained(replace(setting, options=one.options), one, journal)
+            found.append(Tuning(base, program, known, compare(base, program, test_set, journal)))
+            one.show(journal, known, found[-1].top1[1])
+    tuning = max(found, key=lambda one: merit(one.facts))
+    seeds = of_all([(one.facts, one.top1[1]) for one in found])
+    tuning = replace(tuning, facts={**tuning.facts, **seeds})
     return finish(_prepared(setting, tuning, journal), journal)
-
-
-def _as_path(given: Given | str) -> Given:
-    """A file name as a path; arrays unchanged."""
-    return Path(given) if isinstance(given, str) else given
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +159,7 @@ class _Setting:
 
     path: Path
     base: CompiledModel
-    train: TrainingData
-    held_out: TrainingData
+    data: Split
     options: TuneOptions
 
     @property
@@ -156,57 +170,58 @@ class _Setting:
     def judge(self, program: QuantizedGraph) -> HeldOutAccuracy:
         """Held-out accuracy of a program, on the bit-accurate simulator."""
         output, decoding = self.output
-        if self.held_out.labels.ndim == 3:
-            return judged_spikes(program, self.held_out, output, self.options.spike_tau)
-        run = engine.run(program, self.held_out.frames)
-        scores, held_out = decoding(run.outputs[output]), self.held_out
+        held_out = self.data.held_out
+        if not held_out.of_classes:
+            return judged_spikes(program, held_out, output, self.options.spike_tau)
+        run = engine.run(program, held_out.frames)
+        scores = decoding(run.outputs[output])
         return evaluate_scores(scores, held_out.labels, held_out.teacher, self.options.distill)
 
 
 def _setting(
-    path: Path, base: CompiledModel, train: Given, options: TuneOptions, compiling: CompileOptions
+    path: Path,
+    base: CompiledModel,
+    train: Given,
+    held_out: Given | None,
+    options: TuneOptions,
+    compiling: CompileOptions,
 ) -> _Setting:
     """The network and the samples, split into training and held-out samples."""
-    wanted = _target_spikes(base, train, options)
-    if wanted is not None:
-        samples = samples_for(base, _unlabelled(train))
-        data = TrainingData(encoded(base.encoding, samples.x[:]), wanted)
-        return _Setting(path, base, data, data, options)  # spike trains have no hold-out split
+    if not is_loadable(train):
+        wanted = _target_spikes(base, train, options)
+        if wanted is not None:
+            samples = samples_for(base, _unlabelled(train))
+            data = TrainingData(encoded(base.encoding, samples.x[:]), wanted)
+            of = "the trains that are learned"
+            return _Setting(path, base, Split(data, data, of), options)
     _require_classes(base, path)
-    samples = _labelled(samples_for(base, train, need_labels=True))
-    teacher = _teacher(path, compiling, samples.x[:]) if options.distill else None
+    read = partial(samples_for, base, need_labels=True)
+    found = LabelledData.of(train, held_out, options, lambda given: labelled(read(given)))
+    teacher = _teacher(path, compiling) if options.distill else None
     options = options if teacher is not None else replace(options, distill=0.0)
-    data = TrainingData(encoded(base.encoding, samples.x[:]), _labels(samples), teacher)
-    rows, held_out = split(len(samples), options.hold_out, options.seed)
-    return _Setting(path, base, data[rows], data[held_out], options)
+
+    def prepare(x: Array, y: Array) -> TrainingData:
+        outputs = None if teacher is None else ann.evaluate(teacher, x).reshape(len(x), -1)
+        return TrainingData(encoded(base.encoding, x), y, outputs)
+
+    return _Setting(path, base, found.split(prepare), options)
 
 
-def _float_samples(path: Path, train: Given, options: CompileOptions) -> Samples:
+def _float_data(
+    path: Path,
+    train: Given,
+    held_out: Given | None,
+    options: TuneOptions,
+    compiling: CompileOptions,
+) -> LabelledData:
     """Labelled samples in the float network's input format."""
-    network = preprocess(read_model(path, options), options)
+    network = preprocess(read_model(path, compiling), compiling)
     _require_one_output(map(output_name, network.outputs), path)
-    return _labelled(float_samples(network, options, train, need_labels=True))
+    read = partial(float_samples, network, compiling, need_labels=True)
+    return LabelledData.of(train, held_out, options, lambda given: labelled(read(given)))
 
 
-def _labelled(samples: Samples) -> Samples:
-    """The samples.
-
-    Raises:
-        UsageError: they have no labels.
-    """
-    kinds = [one.kind for one in samples.expected]
-    if kinds != [OutputKind.CLASSES]:
-        raise UnsupportedError(
-            f"tuning trains classes, and the labels are of {kinds[0]}",
-            code="tune-output",
-            hint="give y, one integer a sample, or train the model in its own framework",
-        )
-    if samples.y is None:
-        raise UsageError("training needs labels", code="missing-labels", hint="give x and y")
-    return samples
-
-
-def _target_spikes(base: CompiledModel, train: Given, options: TuneOptions) -> Array | None:
+def _target_spikes(base: CompiledModel, train: FileOrArrays, options: TuneOptions) -> Array | None:
     """Target spike trains, for a method that supports them.
 
     Raises:
@@ -224,13 +239,9 @@ def _target_spikes(base: CompiledModel, train: Given, options: TuneOptions) -> A
     return wanted
 
 
-def _unlabelled(train: Given) -> Given:
+def _unlabelled(train: FileOrArrays) -> FileOrArrays:
     """The samples alone."""
     return train if isinstance(train, Path) else (train[0], None)
-
-
-def _labels(samples: Samples) -> npt.NDArray[np.int64]:
-    return np.asarray(samples.y, np.int64)
 
 
 def _compiled(
@@ -275,19 +286,18 @@ def _require_one_output(names: Iterable[str], path: Path) -> None:
         )
 
 
-def _teacher(path: Path, options: CompileOptions, x: Array) -> Array | None:
-    """Outputs of the float network, or None without one."""
+def _teacher(path: Path, options: CompileOptions) -> ANNGraph | None:
+    """The float network, or None without one."""
     if path.is_dir() or spiking_frontend(path):
         return None
-    network = preprocess(read_model(path, options), options)
-    return ann.evaluate(network, x).reshape(len(x), -1)
+    return preprocess(read_model(path, options), options)
 
 
 def _trained(
-    setting: _Setting, checkpoint: Path | None, journal: Journal
+    setting: _Setting, one: OneSeed, journal: Journal
 ) -> tuple[QuantizedGraph, dict[str, Any]]:
     """The tuned program, and the facts of the training for the report."""
-    options, base = setting.options, setting.base
+    options, base, data = setting.options, setting.base, setting.data
     output, decoding = setting.output
     network = Network(
         base.program,
@@ -297,21 +307,21 @@ def _trained(
         in_stock_neurons=figures.option(base.report, "neurons") == "stock",
     )
     method = SPIKING_METHODS[options.method](Task(network, output, decoding.unit, options))
+    require_exact(network, method.respond, data.held_out.frames[:N_COMPARED])
     if options.from_scratch:
-        few = setting.train[np.arange(min(len(setting.train), options.batch_size))]
+        _, few = next(data.train.batches(0, options.batch_size, options.seed))
         reinitialize(network, network.messages(few.frames), method.respond, options.seed)
     progress = train_network(
         network,
         method,
-        setting.train,
+        data.train,
         lambda: setting.judge(network.tuned()),
         options,
-        checkpoint,
+        one.checkpoint,
         journal,
     )
-    sizes = len(setting.train), len(setting.held_out)
-    known = facts(setting.path, options, method, progress, *sizes)
-    measure = {} if setting.train.labels.ndim == 1 else {"measure": MEASURE}
+    known = facts(setting.path, options, method, progress, data)
+    measure = {} if data.train.of_classes else {"measure": MEASURE}
     return network.tuned(), {**known, **measure, "judged_by": "the bit-accurate simulator"}
 
 

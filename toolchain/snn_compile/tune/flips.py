@@ -25,11 +25,18 @@ potentials moving away from the threshold for ever, so they end at ``reach``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+
+IN_CACHE = 1 << 17
+"""Potentials of the part of the neurons that is simulated at a time: it stays in the cache."""
+NARROWEST = 256
+"""Fewest neurons of a part: below, calls cost more than what they compute."""
+LOOK_EVERY = 8
+"""Steps between looks for neighbours that have become equal to the potential they come from."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,7 @@ class Membrane:
         reach: largest distance considered, in units of the potential; broadcasts; None: no limit.
             A flip further away counts at this distance if it reduces the loss, and not at all if it
             increases the loss: a potential so far from an error needs no push away from it.
+        rescale: of the gradient that all neurons get, or None.
     """
 
     n_steps: int
@@ -68,6 +76,13 @@ class Membrane:
     smallest: Tensor | float = 0.0
     curvature: VanRossum | None = None
     reach: Tensor | None = None
+    rescale: Callable[[Tensor], Tensor] | None = None
+
+    def of_neurons(self, choose: Callable[[Tensor], Tensor]) -> Membrane:
+        """The membrane of some neurons: what differs between neurons goes through ``choose``."""
+        parts = {"drop": self.drop, "smallest": self.smallest, "reach": self.reach}
+        tensors = {key: choose(x) for key, x in parts.items() if isinstance(x, Tensor)}
+        return replace(self, **tensors)
 
     def after(self, v: Tensor, s: Tensor) -> Tensor:
         """The potential after its spike, if any."""
@@ -114,8 +129,6 @@ def slopes(
 ) -> Tensor:
     """``delta``: the loss towards each neighbour over its distance, (T, B, *shape).
 
-    All neighbours of all neurons are simulated at once, each from its flip on: T (T + 1) / 2 steps.
-
     Args:
         membrane: the neuron.
         drive: (T or 1, B, *shape).
@@ -123,33 +136,103 @@ def slopes(
         threshold: least potential that fires, broadcasts to the shape.
         gradient: of the loss with respect to the spikes, (T, B, *shape).
     """
-    spikes = (potentials >= threshold).to(potentials.dtype)
-    held_back = threshold - membrane.quantum
-    fired = membrane.after(threshold, torch.ones_like(threshold))
-    change, v = torch.zeros_like(potentials), torch.empty_like(potentials)
-    filtered = None if membrane.curvature is None else torch.zeros_like(potentials)
-    for t in range(membrane.n_steps):
-        s = spikes[t]
-        more = torch.empty_like(potentials[: t + 1])
-        if t:
-            w = membrane.leak(v[:t]) + drive[min(t, len(drive) - 1)]
-            others = (w >= threshold).to(w.dtype)
-            v[:t] = membrane.after(w, others)
-            more[:t] = others - s
-        more[t] = 1 - 2 * s
-        v[t] = torch.where(s > 0, held_back, fired)
-        change[: t + 1] += gradient[t] * more
-        if filtered is not None and membrane.curvature is not None:
-            keep, p = membrane.curvature.keep, filtered[: t + 1]
-            p.mul_(keep).add_(more, alpha=1 - keep)
-            change[: t + 1] += membrane.curvature.weight / 2 * p**2
-    distance = torch.where(spikes > 0, held_back, threshold) - potentials
+    shape = potentials.shape
+    series = [x.expand(-1, *shape[1:]).flatten(1) for x in (drive, potentials, gradient)]
+    delta = torch.empty_like(series[1])
+    width = max(NARROWEST, IN_CACHE // membrane.n_steps)
+    for first in range(0, delta.shape[1], width):
+        part = slice(first, first + width)
+
+        def of_part(x: Tensor, part: slice = part) -> Tensor:
+            return x.to(potentials).expand(shape[1:]).flatten()[part]
+
+        neurons, theta = membrane.of_neurons(of_part), of_part(threshold)
+        delta[:, part] = _slopes_of_part(neurons, theta, *(x[:, part] for x in series))
+    return delta.reshape(shape)
+
+
+def _slopes_of_part(
+    membrane: Membrane, threshold: Tensor, drive: Tensor, potentials: Tensor, gradient: Tensor
+) -> Tensor:
+    """``delta`` of some neurons, (T, neurons)."""
+    change = _changes(membrane, threshold, drive, potentials, gradient)
+    distance = torch.where(potentials >= threshold, threshold - membrane.quantum, threshold)
+    distance -= potentials
     far = distance.abs()
     if membrane.reach is not None:
-        change = torch.where((change > 0) & (far > membrane.reach), 0.0, change)
-        far = torch.minimum(far, membrane.reach.to(far))
-    least = torch.as_tensor(membrane.smallest).to(far)
-    return change * torch.where(distance < 0, -1.0, 1.0) / torch.maximum(far, least)
+        change.masked_fill_((change > 0) & (far > membrane.reach), 0.0)
+        far = torch.minimum(far, membrane.reach)
+    far = torch.maximum(far, torch.as_tensor(membrane.smallest).to(far))
+    return change.div_(far.copysign_(distance))
+
+
+def _changes(
+    membrane: Membrane, threshold: Tensor, drive: Tensor, potentials: Tensor, gradient: Tensor
+) -> Tensor:
+    """``f_k`` of neurons in columns, (T, neurons).
+
+    Each neighbour is simulated from its flip on, until the potentials of all neurons of the part
+    are again what they are without the flip. From there on it sends the same spikes.
+    """
+    spikes = (potentials >= threshold).to(potentials.dtype)
+    unflipped = membrane.after(potentials, spikes)
+    held_back = threshold - membrane.quantum
+    fired = membrane.after(threshold, torch.ones_like(threshold))
+    change = torch.zeros_like(potentials)
+    states, totals = torch.empty_like(potentials), torch.zeros_like(potentials)
+    differences, filtered = torch.empty_like(potentials), torch.zeros_like(potentials)
+    flips: list[int] = []  # of the neighbours that still differ: theirs are the first rows
+    for t in range(membrane.n_steps):
+        s, v, more = spikes[t], states[: len(flips)], differences[: len(flips)]
+        torch.add(membrane.leak(v), drive[min(t, len(drive) - 1)], out=v)
+        torch.ge(v, threshold, out=more)
+        v.addcmul_(v if membrane.drop is None else membrane.drop, more, value=-1)
+        more.sub_(s)
+        torch.where(s > 0, held_back, fired, out=states[len(flips)])
+        torch.sub(1, s, alpha=2, out=differences[len(flips)])
+        flips.append(t)
+        v, more, total = (part[: len(flips)] for part in (states, differences, totals))
+        total.addcmul_(gradient[t], more)
+        if membrane.curvature is not None:
+            p, keep = filtered[: len(flips)], membrane.curvature.keep
+            p.mul_(keep).add_(more, alpha=1 - keep)
+            total += membrane.curvature.weight / 2 * p**2
+        elif t % LOOK_EVERY == LOOK_EVERY - 1:
+            differs = (v != unflipped[t]).any(dim=1)
+            if 4 * int(differs.sum()) < 3 * len(flips):
+                change[flips] = total
+                flips = [k for k, one in zip(flips, differs.tolist(), strict=True) if one]
+                states[: len(flips)] = v[differs]
+                totals[: len(flips)] = total[differs]
+                totals[len(flips) :] = 0
+    change[flips] = totals[: len(flips)]
+    return change
+
+
+class Rescaling:
+    """Brings the gradients of hidden layers towards the size of the last spiking layer's.
+
+    As in the code of the paper's authors, a layer's gradient is multiplied by ``1.2 * log(last /
+    size + 1.02)``, with ``size`` its mean magnitude and ``last`` that of the last layer, which the
+    factor ``1.2 * log(2.02)`` has reduced. Sizes are per threshold: here, each layer has its own
+    unit. Made for one backward pass, which begins at the last layer.
+    """
+
+    def __init__(self) -> None:
+        self.last: Tensor | None = None
+
+    def of_layer(self, threshold: Tensor) -> Callable[[Tensor], Tensor]:
+        """What rescales the gradient of a layer; its threshold broadcasts to the shape."""
+
+        def rescale(delta: Tensor) -> Tensor:
+            size = (delta * threshold).abs().mean()
+            last = size if self.last is None else self.last
+            factor = 1.2 * torch.log(last / size.clamp(min=torch.finfo(size.dtype).tiny) + 1.02)
+            if self.last is None:
+                self.last = factor * size
+            return delta * factor
+
+        return rescale
 
 
 class _Fire(torch.autograd.Function):
@@ -168,6 +251,8 @@ class _Fire(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         drive, threshold, potentials = ctx.saved_tensors
         delta = slopes(ctx.membrane, drive, potentials, threshold, gradient)
+        if ctx.membrane.rescale is not None:
+            delta = ctx.membrane.rescale(delta)
         total = delta.sum(dim=0)
         of_drive = total[None] if len(drive) == 1 else delta
         return of_drive, -total.sum_to_size(threshold.shape), delta[0].sum_to_size(ctx.start), None

@@ -5,12 +5,13 @@ compiled network, in integers, with their synaptic filter at the receiver (for a
 same thing as at the sender); the loss may be the cross entropy of a readout; distances below
 ``smallest_width`` count as that; and where spike trains are the target, the differences are exact
 and distances above one threshold count as one (``Membrane.reach``). The gradients of hidden layers
-are not rescaled: Adam is invariant to their scale.
+are rescaled as in the authors' code only if asked for (``flips.Rescaling``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -20,7 +21,7 @@ from snn_compile.errors import CompileError, UnsupportedError, raise_all
 from snn_compile.ir.quantized import CubaLIFNeurons, IFNeurons, Readout
 from snn_compile.ir.spiking import Reset
 from snn_compile.tune import neurons
-from snn_compile.tune.flips import Membrane, VanRossum, fire
+from snn_compile.tune.flips import Membrane, Rescaling, VanRossum, fire
 from snn_compile.tune.grid import truncate_ste
 from snn_compile.tune.layers import LEAKY_BITS, Layer
 from snn_compile.tune.method import Batch, Steps, Task
@@ -49,6 +50,7 @@ class NeighborhoodAggregation:
         refused = [layer for layer in network.layers.values() if not _suits(layer)]
         raise_all([_refused(layer) for layer in refused])
         self.keep = keep_of(task.options.spike_tau)
+        self.rescaling: Rescaling | None = None
 
     @property
     def parameters(self) -> Mapping[str, Tensor]:
@@ -69,6 +71,7 @@ class NeighborhoodAggregation:
 
     def gradients(self, batch: Batch) -> float:
         """Backpropagate the loss of a batch; of spike trains, to the weights alone."""
+        self.rescaling = Rescaling() if self.task.options.rescale_hidden else None
         loss = self.loss(batch)
         loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
         if batch.labels.ndim == 3:
@@ -99,28 +102,28 @@ class NeighborhoodAggregation:
     ) -> Answer:
         """A population's response, its spikes differentiated by their neighbours."""
         smallest = self.task.options.smallest_width * layer.steps
+        rescale = None if self.rescaling is None else self.rescaling.of_layer(layer.steps)
+        membrane = Membrane(
+            n_steps,
+            _stays,
+            smallest=smallest,
+            curvature=curvature,
+            reach=layer.steps if curvature is not None else None,
+            rescale=rescale,
+        )
         match layer.node:
             case CubaLIFNeurons():
-                return Answer(_leaky(layer, layer.node, a, n_steps, smallest, curvature))
+                return Answer(_leaky(layer, layer.node, a, membrane))
             case IFNeurons(reset=reset):
                 threshold = layer.integers("threshold")
                 drop = threshold.detach() if reset is Reset.SUBTRACT else None
-                reach = layer.steps if curvature is not None else None
-                membrane = Membrane(n_steps, _stays, drop, 1.0, smallest, curvature, reach)
                 drive, start = a + layer.integers("bias"), layer.integers("initial_potential")
-                return Answer(fire(drive, threshold, start, membrane))
+                return Answer(fire(drive, threshold, start, replace(membrane, drop=drop)))
             case _:
                 return neurons.respond(layer, a, n_steps, _never)
 
 
-def _leaky(
-    layer: Layer,
-    node: CubaLIFNeurons,
-    a: Tensor,
-    n_steps: int,
-    smallest: Tensor,
-    curvature: VanRossum | None,
-) -> Tensor:
+def _leaky(layer: Layer, node: CubaLIFNeurons, a: Tensor, membrane: Membrane) -> Tensor:
     """Spikes of current-based leaky neurons: the current by itself, which is linear, then fire."""
     bias = layer.integers("bias")
     into_u, into_v = (bias, 0.0) if node.filtered_bias else (0.0, bias)
@@ -128,19 +131,19 @@ def _leaky(
     arriving = a * 2**LEAKY_BITS + into_u
     if keep_u:
         u, currents = torch.zeros_like(arriving[0]), []
-        for t in range(n_steps):
+        for t in range(membrane.n_steps):
             u = truncate_ste(u * keep_u / 4096) + arriving[min(t, len(arriving) - 1)]
             currents.append(u)
         arriving = torch.stack(currents)
     drop = layer.integers("drop").detach() if node.drop is not None else None
-    reach = layer.steps if curvature is not None else None
 
     def leak(v: Tensor) -> Tensor:
-        return torch.trunc(v * keep_v / 4096)
+        left = v * (keep_v / 4096)
+        return left.sub_(left.frac())  # truncation, at half of the cost of torch.trunc
 
-    membrane = Membrane(n_steps, leak, drop, 1.0, smallest, curvature, reach)
     threshold = layer.integers("threshold") * 2**LEAKY_BITS + 1  # strict: V > threshold
-    return fire(arriving + into_v, threshold, torch.zeros_like(threshold), membrane)
+    leaky = replace(membrane, leak=leak, drop=drop)
+    return fire(arriving + into_v, threshold, torch.zeros_like(threshold), leaky)
 
 
 def _stays(v: Tensor) -> Tensor:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypedDict, get_args
 
 from snn_compile.errors import CompileError
 from snn_compile.options.declared import DeclaredOptions, option
 from snn_compile.options.kinds import choice, number, switch, whole_number
+from snn_compile.tune.augment import KIND as AUGMENT
 
 Method = Literal["psg", "na", "normad", "qcfs"]
 Surrogate = Literal["rectangle", "triangle", "sigmoid", "arctangent"]
+PdaLoss = Literal["penalty", "divergence"]
+Schedule = Literal["cosine", "linear", "steps", "constant"]
 Device = Literal["auto", "cpu", "cuda"]
 METHODS: tuple[str, ...] = get_args(Method)
 SURROGATES: tuple[str, ...] = get_args(Surrogate)
@@ -50,6 +53,26 @@ class TuneOptions(DeclaredOptions):
         "Change of a parameter per step, relative to the typical size of its kind.",
         _TRAINING,
         shown="0.002, from scratch 0.01",
+    )
+    schedule: Schedule = option(
+        "cosine",
+        choice(Schedule),
+        "Decay of the learning rate over the epochs: to 0 along a cosine or a line, to a tenth"
+        " after each third (steps), or none (constant).",
+        _TRAINING,
+    )
+    warm_up: float = option(
+        0.0,
+        number("SHARE", "0 or more and less than 1", lambda share: 0 <= share < 1),
+        "Share of the training in which the learning rate rises to its value.",
+        _TRAINING,
+    )
+    augment: tuple[str, ...] = option(
+        (),
+        AUGMENT,
+        "Random changes of the training samples, anew in each epoch: shifts by up to some"
+        " positions, flips of the last axis, Gaussian noise.",
+        _TRAINING,
     )
     average: float | None = option(
         None,
@@ -104,6 +127,29 @@ class TuneOptions(DeclaredOptions):
         _TRAINING,
         _PSG,
     )
+    width_rate: float = option(
+        0.1,
+        number("R", "more than 0", lambda rate: rate > 0),
+        "Learning rate of the widths, relative to that of the weights.",
+        _TRAINING,
+        _PSG,
+    )
+    pda_loss: PdaLoss = option(
+        "penalty",
+        choice(PdaLoss),
+        "What --pda adds: a penalty of moments and of potentials without gradient, or the symmetric"
+        " divergence of the potentials' distribution from a normal one.",
+        _TRAINING,
+        _PSG,
+    )
+    rescale_hidden: bool = option(
+        False,
+        switch("--rescale-hidden/--plain-hidden"),
+        "Bring the gradients of each layer towards the size of the last one's.",
+        _TRAINING,
+        {"method": ("na",)},
+        shown="--plain-hidden",
+    )
     distill: float = option(
         0.5,
         number("SHARE", "a share from 0 to 1", lambda share: 0 <= share <= 1),
@@ -128,6 +174,13 @@ class TuneOptions(DeclaredOptions):
         0,
         whole_number(0),
         "Threads of torch on the CPU; 0: all. Results are reproducible only for the same number.",
+        _TRAINING,
+    )
+    seeds: int = option(
+        1,
+        whole_number(1),
+        "Trainings, with this many seeds in a row; the best on the held-out samples is kept, and"
+        " the report has all.",
         _TRAINING,
     )
     seed: int = option(
@@ -166,6 +219,9 @@ class TuneKeywords(TypedDict, total=False):
     epochs: int
     batch_size: int
     learning_rate: float | None
+    schedule: Schedule
+    warm_up: float
+    augment: Sequence[str]
     average: float | None
     hold_out: float
     patience: int
@@ -174,9 +230,13 @@ class TuneKeywords(TypedDict, total=False):
     learn_width: bool
     smallest_width: float
     pda: float
+    width_rate: float
+    pda_loss: PdaLoss
+    rescale_hidden: bool
     distill: float
     spike_tau: float
     from_scratch: bool
     device: Device
     threads: int
+    seeds: int
     seed: int

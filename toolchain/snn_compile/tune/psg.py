@@ -3,7 +3,9 @@
 After Wang, Cheng and Lim (arXiv 2304.13289): parametric surrogate gradients (PSG), each layer with
 a width of its own that training moves, and potential distribution adjustment (PDA), a loss that
 pulls potentials to where their gradient is not zero. Their abstract is public; the equations are
-derived (``surrogates.py``, and below). Backpropagation through time as in Wu et al. 2018.
+derived (``surrogates.py``, and below). Of the loss a later citation says that it is a symmetric
+divergence of distributions: there are two, one of that kind (``--pda-loss``). Backpropagation
+through time as in Wu et al. 2018.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ from snn_compile.tune.neurons import Answer
 from snn_compile.tune.options import WIDEST
 from snn_compile.tune.scratch import fold
 from snn_compile.tune.surrogates import SHAPES, spike
+
+SMALLEST_VARIANCE = 1e-4
+"""Of potentials in a divergence, which a layer at rest would make infinite."""
 
 
 class ParametricSurrogate:
@@ -83,7 +88,7 @@ class ParametricSurrogate:
         )
         loss = classification(self.task.logits(passed), batch, options.distill)
         if options.pda > 0:
-            loss = loss + options.pda * self._distribution(passed.answers)
+            loss = loss + options.pda * self._adjustment(passed.answers)
         return loss
 
     def respond(self, layer: Layer, a: Tensor, n_steps: int, *, smooth: bool = False) -> Answer:
@@ -104,19 +109,21 @@ class ParametricSurrogate:
         """Width of a layer's surrogate, in thresholds."""
         return functional.softplus(self.kappas[layer.node.id])
 
-    def _distribution(self, answers: Mapping[Any, Answer]) -> Tensor:
-        """See :func:`distribution_loss`; over all layers that fire."""
+    def _adjustment(self, answers: Mapping[Any, Answer]) -> Tensor:
+        """The loss of potential distribution adjustment, over all layers that fire."""
         layers = self.task.network.layers
         parts = [
-            distribution_loss(
-                layers[name].potential(torch.stack(answer.potentials)),
-                answer.messages.detach(),
-                self.width(layers[name]).detach(),
-            )
+            self._adjustment_of(layers[name], answer)
             for name, answer in answers.items()
             if answer.potentials and layers[name].trained
         ]
         return torch.stack(parts).sum() if parts else torch.zeros(())
+
+    def _adjustment_of(self, layer: Layer, answer: Answer) -> Tensor:
+        u = layer.potential(torch.stack(answer.potentials))
+        if self.task.options.pda_loss == "divergence":
+            return distribution_divergence(u)
+        return distribution_penalty(u, answer.messages.detach(), self.width(layer).detach())
 
     def project(self) -> None:
         """Keep learned widths between the smallest and the widest."""
@@ -150,7 +157,7 @@ def classification(logits: Tensor, batch: Batch, distill: float) -> Tensor:
     return (1 - distill) * loss + distill * soft
 
 
-def distribution_loss(u: Tensor, s: Tensor, width: Tensor) -> Tensor:
+def distribution_penalty(u: Tensor, s: Tensor, width: Tensor) -> Tensor:
     """Distance of a layer's potentials from the range that gradients reach.
 
     With u the potential before a spike s, both in units of the threshold, over batch, time and
@@ -169,6 +176,22 @@ def distribution_loss(u: Tensor, s: Tensor, width: Tensor) -> Tensor:
     outside = ((u - 1).abs() > width).to(u.dtype)
     undesired = ((u - s) ** 2 * outside).mean()
     return undesired + (u.mean() - 0.5) ** 2 + (u.std() - 0.5) ** 2
+
+
+def distribution_divergence(u: Tensor) -> Tensor:
+    """Symmetric divergence of a layer's potentials from a distribution with reset and threshold.
+
+    Jeffreys' ``KL(p, q) + KL(q, p)`` of two normal distributions, p with the mean m and the
+    standard deviation d of the potentials over batch, time and neurons, q with 1/2 for both::
+
+        (d**2 + (m - 1/2)**2) / (2 * (1/2)**2) + ((1/2)**2 + (m - 1/2)**2) / (2 * d**2) - 1
+
+    Args:
+        u: potentials before spikes in units of the threshold, (T, B, *shape).
+    """
+    wanted = 0.25
+    variance, offset = u.var().clamp(min=SMALLEST_VARIANCE), (u.mean() - 0.5) ** 2
+    return (variance + offset) / (2 * wanted) + (wanted + offset) / (2 * variance) - 1
 
 
 def _inverse_softplus(x: float) -> float:

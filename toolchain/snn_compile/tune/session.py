@@ -15,12 +15,16 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
-from snn_compile.errors import UsageError
+from snn_compile.errors import UnsupportedError, UsageError
 from snn_compile.pluralize import pluralize
 from snn_compile.report.journal import Journal
+from snn_compile.sim import engine
 from snn_compile.tune.method import Method, Trainee
+from snn_compile.tune.network import Network
+from snn_compile.tune.neurons import Respond
 from snn_compile.tune.options import TuneOptions
-from snn_compile.tune.trainer import Epoch, HeldOutAccuracy, Judge, Progress, Trainer, TrainingData
+from snn_compile.tune.setting import Split
+from snn_compile.tune.trainer import Epoch, HeldOutAccuracy, Judge, Progress, Trainer, TrainingSet
 
 SHARPNESS = (-4.0, 4.0)
 """Powers of two by which scores are made sharper, to find the best temperature. Of a few held-out
@@ -45,27 +49,58 @@ def device_of(name: str) -> str:
 
 @contextmanager
 def torch_settings(options: TuneOptions) -> Iterator[None]:
-    """Set seed and threads of torch, and restore its threads afterwards."""
-    before = torch.get_num_threads()
-    torch.manual_seed(options.seed)
+    """Threads of torch, and arithmetic that holds the integers: restored afterwards.
+
+    Products in less than float32, which programs turn on for speed (TF32, bfloat16, autocast),
+    would make the forward pass another network than the one that runs.
+    """
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    cudnn = torch.backends.cudnn
+    tf32, fixed, benchmark = cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
-        yield
+        torch.set_float32_matmul_precision("highest")
+        cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = False, True, False
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+        cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = tf32, fixed, benchmark
+
+
+def require_exact(
+    network: Network, respond: Respond, frames: npt.NDArray[Any], *, first: int = 0
+) -> None:
+    """Compare a forward pass on the device with the simulator before anything is trained.
+
+    Raises:
+        UnsupportedError: a potential of an output differs.
+    """
+    with torch.no_grad():
+        found = network(network.messages(frames, first), respond).outputs
+    expected = engine.run(network.tuned(), frames, first=first).outputs
+    for name, potential in found.items():
+        if not np.array_equal(potential.cpu().numpy(), expected[name].reshape(potential.shape)):
+            raise UnsupportedError(
+                f"the arithmetic of {network.device.type} differs from the simulator's at '{name}'",
+                code="inexact-device",
+                hint="use --device cpu",
+            )
 
 
 def train_network(
     network: Trainee,
     method: Method,
-    data: TrainingData,
+    data: TrainingSet,
     judge: Judge,
     options: TuneOptions,
     checkpoint: Path | None,
     journal: Journal,
 ) -> Progress:
     """Train, and report every epoch to the journal's observer; arguments as of ``Trainer``."""
+    torch.manual_seed(options.seed)
     trainer = Trainer(network, method, data, judge, options, checkpoint)
 
     best = -inf
@@ -73,7 +108,7 @@ def train_network(
     def on_epoch(epoch: Epoch) -> None:
         nonlocal best
         is_best, best = epoch.merit > best, max(best, epoch.merit)
-        text = described(epoch, of_classes=data.labels.ndim == 1)
+        text = described(epoch, of_classes=data.of_classes)
         journal.observer.stage(f"epoch {epoch.epoch}", f"{text}{' · best' if is_best else ''}")
 
     total = len(data) * options.epochs
@@ -131,16 +166,16 @@ def facts(
     options: TuneOptions,
     method: Method,
     progress: Progress,
-    n_train: int,
-    n_held_out: int,
+    data: Split,
 ) -> dict[str, Any]:
     """The entry ``tune`` of the report."""
     return {
         "method": options.method,
         "source": str(source),
         "options": options.as_dict(),
-        "train": n_train,
-        "held_out": n_held_out,
+        "train": len(data.train),
+        "held_out": len(data.held_out),
+        "held_out_of": data.of,
         "curve": [asdict(epoch) for epoch in progress.curve],
         "best_epoch": progress.best,
         **method.facts(),

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from math import cos, inf, pi
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +25,12 @@ from snn_compile.tune.average import RunningAverage
 from snn_compile.tune.method import Batch, Method, Trainee
 from snn_compile.tune.options import TuneOptions
 
-OWN_RATE = 0.1
-"""Learning rate of a method's own parameters, relative to the network's. Widths that moved
-twice as fast as weights went with held-out losses that jumped (fashion_vggbn, T = 4)."""
 AVERAGE = 0.99
 """Decay of the running average, where labels are learned."""
+WARM_UP_FROM = 1e-3
+"""Share of the training that the warm-up is ahead by: the first step is not lost."""
+STEP, N_STEPS = 0.1, 3
+"""Factor of each step of the rate, and the number of equal parts between them."""
 SHUFFLE, SPLIT = 1, 0
 """Streams of random numbers."""
 
@@ -54,6 +55,43 @@ class TrainingData:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def of_classes(self) -> bool:
+        """Whether labels are learned, not spike trains."""
+        return self.labels.ndim == 1
+
+    def batches(self, epoch: int, size: int, seed: int) -> Iterator[tuple[int, TrainingData]]:
+        """The samples in the order of an epoch, each batch with the number of its first one."""
+        order = shuffled(len(self), epoch, seed)
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            yield int(rows[0]), self[rows]
+
+    def fingerprint(self) -> Iterator[bytes]:
+        """What identifies the data."""
+        for array in (self.frames, self.labels, self.teacher):
+            if array is not None:
+                yield np.ascontiguousarray(array).tobytes()
+
+
+class TrainingSet(Protocol):
+    """Training data by batches: ``TrainingData``, or samples that are prepared when they come."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def of_classes(self) -> bool:
+        """Whether labels are learned, not spike trains."""
+        ...
+
+    def batches(self, epoch: int, size: int, seed: int) -> Iterator[tuple[int, TrainingData]]:
+        """The batches of an epoch, which depend on nothing else, as of ``TrainingData``."""
+        ...
+
+    def fingerprint(self) -> Iterator[bytes]:
+        """What identifies the data."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -128,7 +166,7 @@ class Trainer:
         self,
         network: Trainee,
         method: Method,
-        data: TrainingData,
+        data: TrainingSet,
         judge: Judge,
         options: TuneOptions,
         checkpoint: Path | None = None,
@@ -139,14 +177,13 @@ class Trainer:
         self.parameters = network.parameters()
         self.optimizer = method.optimizer(self._groups())
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.steps_per_epoch = -(-len(data) // options.batch_size)
         self.average = RunningAverage(network.state(), self._decay())
 
     def _decay(self) -> float:
         """Decay of the running average."""
         if self.options.average is not None:
             return self.options.average
-        return AVERAGE if self.data.labels.ndim == 1 else 0.0
+        return AVERAGE if self.data.of_classes else 0.0
 
     def _groups(self) -> list[dict[str, Any]]:
         """Adam moves every parameter by about its rate; so rates follow the parameters' sizes."""
@@ -156,7 +193,7 @@ class Trainer:
             size = typical_size(tensor) if name.endswith(":weight") else 1.0
             groups.append({"params": [tensor], "lr": rate * size})
         own = list(self.method.parameters.values())
-        return [*groups, {"params": own, "lr": rate * OWN_RATE}] if own else groups
+        return [*groups, {"params": own, "lr": rate * self.options.width_rate}] if own else groups
 
     def run(
         self, on_epoch: OnEpoch = lambda epoch: None, advance: Advance = no_progress
@@ -198,27 +235,25 @@ class Trainer:
     def _epoch(self, epoch: int, advance: Advance) -> float:
         """One pass over the data; the mean loss."""
         self._begin(epoch)
-        total = 0.0
-        for step, batch in enumerate(self._batches(epoch)):
-            share = (epoch * self.steps_per_epoch + step) / (
-                self.options.epochs * self.steps_per_epoch
-            )
+        total, n = 0.0, 0
+        for batch in self._batches(epoch):
+            factor = schedule(self.options, (epoch + n / len(self.data)) / self.options.epochs)
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-                group["lr"] = rate * (1 + cos(pi * share)) / 2  # cosine decay
+                group["lr"] = rate * factor
             self.optimizer.zero_grad(set_to_none=True)
             total += len(batch.labels) * self.method.gradients(batch)
             self.optimizer.step()
             self.method.project()
             self.average.update(self.network.state())
+            n += len(batch.labels)
             advance(len(batch.labels))
-        return total / len(self.data)
+        return total / n
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
-        """The samples in the order of an epoch."""
-        random = np.random.default_rng([self.options.seed, SHUFFLE, epoch])
-        order = random.permutation(len(self.data))
-        for first in range(0, len(order), self.options.batch_size):
-            yield self._batch(order[first : first + self.options.batch_size], epoch)
+        """The batches of an epoch."""
+        options = self.options
+        for number, some in self.data.batches(epoch, options.batch_size, options.seed):
+            yield self._batch(some, (1 + epoch) * len(self.data) + number)
 
     def _begin(self, epoch: int) -> None:
         """Begin an epoch of the method; a change by the method restarts the average."""
@@ -228,10 +263,9 @@ class Trainer:
         if any(not torch.equal(before[name], tensor) for name, tensor in now.items()):
             self.average.restart(now)
 
-    def _batch(self, rows: npt.NDArray[np.int64], epoch: int) -> Batch:
-        some = self.data[rows]
+    def _batch(self, some: TrainingData, first: int) -> Batch:
+        """Samples on the device; ``first`` makes new Poisson draws in every epoch."""
         device = self.network.device
-        first = (1 + epoch) * len(self.data) + int(rows[0])  # new Poisson draws in every epoch
         return Batch(
             self.network.messages(some.frames, first),
             torch.tensor(some.labels, device=device),
@@ -262,9 +296,8 @@ class Trainer:
     def _fingerprint(self) -> str:
         """Hash of everything that determines the course of the training."""
         digest = hashlib.sha256(repr((self.identity, asdict(self.options))).encode())
-        for array in (self.data.frames, self.data.labels, self.data.teacher):
-            if array is not None:
-                digest.update(np.ascontiguousarray(array).tobytes())
+        for part in self.data.fingerprint():
+            digest.update(part)
         return digest.hexdigest()
 
     def _save(self, progress: Progress) -> None:
@@ -311,6 +344,25 @@ class Trainer:
         self.average.restart(content["average"], content["averaged"])
         curve = [Epoch(**entry) for entry in content["curve"]]
         return Progress(curve, content["best"], content["merit"], best_state)
+
+
+def schedule(options: TuneOptions, share: float) -> float:
+    """Factor of the learning rate after a share of the training."""
+    if share < options.warm_up:
+        return (share + WARM_UP_FROM) / (options.warm_up + WARM_UP_FROM)
+    rest = (share - options.warm_up) / (1 - options.warm_up)
+    decays: dict[str, float] = {
+        "cosine": (1 + cos(pi * rest)) / 2,
+        "linear": 1 - rest,
+        "steps": STEP ** int(rest * N_STEPS),
+        "constant": 1.0,
+    }
+    return decays[options.schedule]
+
+
+def shuffled(n: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:
+    """The order of an epoch."""
+    return np.random.default_rng([seed, SHUFFLE, epoch]).permutation(n)
 
 
 def typical_size(weight: Tensor) -> float:

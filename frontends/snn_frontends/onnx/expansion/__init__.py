@@ -4,6 +4,6 @@ Quantized operators become a dequantization of each input, the operator on real 
 quantization of the result. What onnxruntime's optimizer has fused becomes its parts again.
 """
 
-from snn_frontends.onnx.expansion.expand import expand
+from snn_frontends.onnx.expansion.expand import expand, expanded
 
-__all__ = ["expand"]
+__all__ = ["expand", "expanded"]

@@ -7,6 +7,7 @@ zero point and the scale meet again in the end, and if nothing rounds in between
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -45,14 +46,14 @@ class Origins:
     of: int
 
 
-def misread(graph: onnx.GraphProto) -> set[int]:
+def misread(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> set[int]:
     """Positions of the dynamic quantizations that their readers do not undo.
 
     Also of operators that compute with a product of integers otherwise than real numbers would.
     """
     found: set[int] = set()
     roles: dict[str, Origins] = {}
-    for k, node in enumerate(graph.node):
+    for k, node in enumerate(nodes):
         if node.op_type == "DynamicQuantizeLinear" and node.domain in ("", "ai.onnx"):
             parts = (Role.INTEGERS, Role.SCALE, Role.ZERO)
             roles |= {n: Origins(p, k) for n, p in zip(node.output, parts, strict=False) if n}
@@ -75,7 +76,7 @@ def misread(graph: onnx.GraphProto) -> set[int]:
                 roles.update(dict.fromkeys(node.output, result))
             elif not result:
                 found.update(one.of for one in read if one)
-    ends = [roles[one.name] for one in graph.output if one.name in roles]
+    ends = [roles[name] for name in outputs if name in roles]
     found.update(one.of for one in ends if one.role is not Role.WHOLE)
     return found
 

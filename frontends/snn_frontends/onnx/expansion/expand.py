@@ -28,10 +28,9 @@ DYNAMIC = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul"})
 def expand(
     model: onnx.ModelProto, file: str, opset: int, modules: Sequence[str]
 ) -> tuple[list[str], list[Finding]]:
-    """Replace every operator of a graph that stands for several others.
+    """Replace every operator of a file's graph that stands for several others.
 
-    A node made here says in its ``doc_string`` which operator of the file it comes from;
-    descriptions of the file's own have been removed before.
+    Graphs inside operators stay as they are, until it is known which of them count.
 
     Args:
         model: the file's contents.
@@ -45,12 +44,40 @@ def expand(
     Raises:
         CompileError: operators in a form that has no expansion; all of them at once.
     """
-    taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
-    taken |= {tensor.name for tensor in model.graph.initializer}
-    nodes, sources = list[onnx.NodeProto](), list[str]()
+    graph = model.graph
+    taken = {tensor.name for tensor in graph.initializer}
+    ends = [output.name for output in graph.output]
+    made, findings = expanded(graph.node, ends, file, opset, taken)
+    sources = [module for nodes, module in zip(made, modules, strict=True) for _ in nodes]
+    if any(nodes != [old] for nodes, old in zip(made, graph.node, strict=True)):
+        del graph.node[:]
+        graph.node.extend(node for nodes in made for node in nodes)
+    return sources, findings
+
+
+def expanded(
+    nodes: Sequence[onnx.NodeProto], ends: Sequence[str], file: str, opset: int, taken: set[str]
+) -> tuple[list[list[onnx.NodeProto]], list[Finding]]:
+    """The nodes that each node stands for, and what is lost.
+
+    A node made here says in its ``doc_string`` which operator of the file it comes from;
+    descriptions of the file's own have been removed before.
+
+    Args:
+        nodes: of a graph, in order.
+        ends: names of its outputs.
+        file: the user's name of the file.
+        opset: the operator set of the new nodes.
+        taken: further names that new values cannot have; theirs are added.
+
+    Raises:
+        CompileError: operators in a form that has no expansion; all of them at once.
+    """
+    taken |= {name for node in nodes for name in (*node.input, *node.output)}
+    found: list[list[onnx.NodeProto]] = []
     errors: list[CompileError] = []
-    misread = dynamic.misread(model.graph)
-    for k, (node, module) in enumerate(zip(model.graph.node, modules, strict=True)):
+    misread = dynamic.misread(nodes, ends)
+    for k, node in enumerate(nodes):
         domain = "" if node.domain == "ai.onnx" else node.domain
         rule = RULES.get((domain, node.op_type))
         name = node.name or next(filter(None, node.output), node.op_type)
@@ -67,20 +94,16 @@ def expand(
                 made = expansion.nodes
             except CompileError as error:
                 errors.append(error)
-        nodes += made
-        sources += [module] * len(made)
+        found.append(made)
     raise_all(errors)
-    n_dynamic = sum(node.op_type in DYNAMIC for node in model.graph.node)
-    if any(new is not old for new, old in zip(nodes, model.graph.node, strict=False)):
-        del model.graph.node[:]
-        model.graph.node.extend(nodes)
+    n_dynamic = sum(node.op_type in DYNAMIC for node in nodes)
     if not n_dynamic:
-        return sources, []
+        return found, []
     message = (
         f"{pluralize(n_dynamic, 'value')} that the file rounds on a scale of each batch keep their"
         " precision; the integers of its weights are kept"
     )
-    return sources, [Finding(message, Origin(file), code="dynamic-quantization")]
+    return found, [Finding(message, Origin(file), code="dynamic-quantization")]
 
 
 def _misread(origin: Origin) -> UnsupportedError:

@@ -1,0 +1,162 @@
+"""Data as people have it: folders, tables and containers, read to named rows.
+
+One file reads one kind. Kinds are told by content; whatever is read is rows by the names of inputs
+and labels, as an npz file has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.errors import CompileError
+from snn_compile.files.documents import describe_error, sha256
+from snn_compile.samples.readers import drawing, kinds
+from snn_compile.samples.readers.checking import samples_of
+from snn_compile.samples.readers.content import Content, Request, complaint, raise_some
+from snn_compile.samples.readers.folder import Listing, listed
+
+__all__ = ["Content", "Request", "open_samples", "samples_of"]
+
+DRAWN = 1024
+"""Calibration samples drawn from a set of files, if the user does not say how many."""
+
+Reader = Callable[[Path, Request], Content]
+FilesReader = Callable[[Path, Sequence[Path], Request], Content]
+
+_READERS = {
+    kinds.NPY: "arrays:read_npy",
+    kinds.HDF5: "hdf5:read_hdf5",
+    kinds.PARQUET: "parquet:read_parquet",
+}
+"""Of one file of all samples, by its kind."""
+_READERS_OF_FILES = {
+    kinds.IMAGE: "images:read_images",
+    kinds.WAVE: "wave_audio:read_waves",
+    kinds.EVENTS: "recordings:read_recordings",
+    kinds.NPY: "arrays:read_npy_files",
+}
+"""Of a file for each sample (or array)."""
+
+
+def open_samples(path: Path, request: Request) -> Content | None:
+    """The samples in a file or folder; None of an npz file, which others read.
+
+    Raises:
+        UsageError: it is missing, damaged or of no known kind; all complaints at once.
+    """
+    if not path.exists():
+        raise complaint(path, "no such file", "no-such-file", "check the path")
+    if path.is_dir():
+        return _chosen(_of_files(path, listed(path, request.classes), request), request)
+    kind = _kind(path)
+    if kind in _READERS:
+        return _chosen(_reader(_READERS[kind])(path, request), request)
+    if kind in _READERS_OF_FILES:
+        listing = Listing([path], None, (), [path.name])
+        return _chosen(_of_files(path, listing, request), request)
+    if kind == kinds.TEXT:
+        return _chosen(_of_table(path, request), request)
+    if kind in ("", kinds.NPZ):
+        return None
+    raise complaint(path, f"it is {kind}, which is not read", "unreadable-data", _CONVERT)
+
+
+_CONVERT = "give a folder of PNG, JPEG, BMP, WebP or WAV files; or npz, npy, CSV, parquet, HDF5"
+
+
+def _of_table(path: Path, request: Request) -> Content:
+    from snn_compile.samples.readers import tables
+
+    table = tables.Table.of(path)
+    column = tables.file_column(table)
+    if column is None:
+        return tables.read_numbers(table, request)
+    return _of_files(path, tables.listed(table, column, request), request)
+
+
+def _of_files(where: Path, listing: Listing, request: Request) -> Content:
+    """The samples of a list of files, all of the kind of the first one."""
+    found, errors = dict[str, Path](), list[CompileError]()
+    for file in listing.files:
+        try:
+            kind = _kind(file)
+        except CompileError as error:
+            errors.append(error)
+            continue
+        found.setdefault(kind, file)
+        if kind not in _READERS_OF_FILES:
+            what = kind if kind.startswith(("a ", "an ")) else "of no kind that is read"
+            errors.append(complaint(file, f"it is {what}", "unreadable-data", _CONVERT))
+    raise_some(errors, where, "files")
+    if len(found) > 1:
+        examples = ", ".join(f"{file.name} ({kind})" for kind, file in found.items())
+        text = f"its files are of different kinds: {examples}"
+        raise complaint(where, text, "unreadable-data", "give samples of one kind")
+    (kind,) = found
+    content = _reader(_READERS_OF_FILES[kind])(where, listing.files, request)
+    if kind == kinds.NPY:
+        return content
+    labels = {} if listing.labels is None else {"y": np.array(listing.labels, np.int64)}
+    return replace(
+        content,
+        labels=labels,
+        classes=listing.classes,
+        keys=listing.keys,
+        files=listing.files,
+    )
+
+
+def _chosen(content: Content, request: Request) -> Content:
+    """The samples that are wanted of all that there are."""
+    n = len(content)
+    most = request.n_drawn or (DRAWN if content.files else 0)
+    if request.part == "mixed":
+        most = n if content.files else 0
+    if request.part == "all" or not n or not most:
+        return content
+    if request.part in ("half", "rest"):
+        most = min(most, max(1, n // 2))
+    keys = content.keys or [str(k) for k in range(n)]
+    y = content.labels.get("y")
+    labels = None if y is None or y.dtype.kind not in "iu" or len(y.shape) > 1 else y[:].tolist()
+    order = drawing.drawn(keys, labels, n, request.seed)
+    chosen = order[:most]
+    if request.part == "rest":
+        chosen = _others(content, chosen, order[most:])
+    return content.taken(chosen)
+
+
+def _others(
+    content: Content, drawn: npt.NDArray[np.intp], rest: npt.NDArray[np.intp]
+) -> npt.NDArray[np.intp]:
+    """Those of the rest that are no copies of drawn samples."""
+    if not content.files:
+        return rest
+    sizes = {content.files[k].stat().st_size for k in drawn}
+    hashes = {sha256(content.files[k]) for k in drawn}
+    copies = [
+        content.files[k].stat().st_size in sizes and sha256(content.files[k]) in hashes
+        for k in rest
+    ]
+    kept: npt.NDArray[np.intp] = rest[~np.array(copies, bool)]
+    return kept
+
+
+def _kind(path: Path) -> str:
+    try:
+        return kinds.kind_of(path)
+    except OSError as error:
+        message = f"cannot be read: {describe_error(error)}"
+        raise complaint(path, message, "unreadable-data", "check the path") from error
+
+
+def _reader(place: str) -> Callable[..., Content]:
+    module, _, function = place.partition(":")
+    found: Callable[..., Content] = getattr(import_module(f"{__name__}.{module}"), function)
+    return found

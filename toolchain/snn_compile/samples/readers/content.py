@@ -1,0 +1,157 @@
+"""What a reader is asked for, and what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.errors import CompileError, Origin, UsageError, raise_all
+from snn_compile.ir.graph import Shape
+from snn_compile.recipes import Recipe
+from snn_compile.samples.rows import Index, Rows, indices
+
+MOST_SHOWN = 10
+"""Complaints about the files of a data set that are shown."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the network takes, and which of the samples are wanted.
+
+    Attributes:
+        shapes: of each input, by its name.
+        recipe: of the preprocessing, or None.
+        classes: names of the classes in their order; empty if unknown.
+        n_drawn: number of samples drawn for calibration; 0 for the default of the kind.
+        seed: of the drawing.
+        part: ``all``, in their order, or ``mixed``, so that the first ones are of all classes; or
+            those ``drawn``; of a set that is calibration and evaluation set at once the drawn
+            ``half`` (at most), or the ``rest``.
+    """
+
+    shapes: Mapping[str, Shape]
+    recipe: Recipe | None = None
+    classes: tuple[str, ...] = ()
+    n_drawn: int = 0
+    seed: int = 0
+    part: str = "all"
+
+    @property
+    def image_input(self) -> tuple[str, Shape]:
+        """Name and shape of the input that takes images.
+
+        Raises:
+            UsageError: there are several, and the recipe names none of them.
+        """
+        stated = self.recipe.input if self.recipe is not None else ""
+        if stated in self.shapes:
+            return stated, self.shapes[stated]
+        if len(self.shapes) > 1:
+            names = ", ".join(f"'{name}'" for name in self.shapes)
+            raise UsageError(
+                f"the network takes several inputs: {names}",
+                code="missing-key",
+                hint="give an npz, HDF5 or parquet file with an array for each",
+            )
+        return next(iter(self.shapes.items()))
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """Rows of which single ones may be damaged."""
+
+    def check(self, chosen: Sequence[int], where: Path) -> None:
+        """Read the chosen ones; all complaints at once."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """The samples in a file or folder.
+
+    Attributes:
+        arrays: rows by the name of the input; ``x`` is the only one.
+        labels: labels or targets, as ``y``, ``y_NAME`` or ``NAME`` of an output.
+        classes: names of the classes, if the data has them.
+        keys: a name for each sample by which it is drawn; empty where its number is the name.
+        files: the file of each sample, where each has its own.
+    """
+
+    arrays: Mapping[str, Rows]
+    labels: Mapping[str, Rows] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    keys: Sequence[str] = ()
+    files: Sequence[Path] = ()
+
+    def __len__(self) -> int:
+        return min((len(rows) for rows in self.arrays.values()), default=0)
+
+    def check(self, where: Path) -> None:
+        """Read what may be damaged sample by sample.
+
+        Raises:
+            UsageError: some are; the first of them, and the number of others.
+        """
+        for rows in self.arrays.values():
+            if isinstance(rows, Chosen) and isinstance(rows.rows, Checked):
+                rows.rows.check(rows.chosen.tolist(), where)
+            elif isinstance(rows, Checked):
+                rows.check(range(len(rows)), where)
+
+    def taken(self, chosen: npt.NDArray[np.intp]) -> Content:
+        """Some of the samples."""
+        return replace(
+            self,
+            arrays={name: Chosen(rows, chosen) for name, rows in self.arrays.items()},
+            labels={name: Chosen(rows, chosen) for name, rows in self.labels.items()},
+            keys=[self.keys[k] for k in chosen] if self.keys else (),
+            files=[self.files[k] for k in chosen] if self.files else (),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Some rows of others.
+
+    Attributes:
+        rows: all.
+        chosen: the number of each that is taken.
+    """
+
+    rows: Rows
+    chosen: npt.NDArray[np.intp]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of ``Rows``."""
+        return (len(self.chosen), *self.rows.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """As of ``Rows``."""
+        return self.rows.dtype
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, index: Index, /) -> npt.NDArray[Any]:
+        return self.rows[self.chosen[indices(index, len(self))]]
+
+
+def complaint(path: Path | str, message: str, code: str, hint: str) -> UsageError:
+    """An error about a file."""
+    return UsageError(message, code=code, origin=Origin(str(path)), hint=hint)
+
+
+def raise_some(errors: Sequence[CompileError], where: Path | str, what: str) -> None:
+    """Raise all errors, or the first ones with the number of the others."""
+    some = list(errors[:MOST_SHOWN])
+    if more := len(errors) - len(some):
+        text = f"and {more:,} more {what} with errors"
+        some.append(complaint(where, text, some[0].code, "the first ones are above"))
+    raise_all(some)

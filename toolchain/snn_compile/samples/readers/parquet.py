@@ -1,0 +1,248 @@
+"""Parquet files: columns of numbers, of lists, or of encoded images; read by row groups."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile import extras
+from snn_compile.errors import Origin, UsageError, raise_all
+from snn_compile.files.documents import DamagedError, check_size, open_regular, reading
+from snn_compile.ir.graph import Shape
+from snn_compile.samples.readers.content import Content, Request, complaint
+from snn_compile.samples.readers.images import image_bytes
+from snn_compile.samples.readers.labels import is_label, numbered
+from snn_compile.samples.rows import Index, Rows, indices
+
+IMAGE_COLUMNS = ("image", "img", "x")
+_IMAGE = "bytes"
+"""Field of an encoded image in a column of structures."""
+
+
+@dataclass(eq=False)
+class Groups:
+    """The row groups of a file; the one that was read last is kept.
+
+    Attributes:
+        file: of pyarrow.
+        path: of it.
+    """
+
+    file: Any
+    path: Path
+    starts: npt.NDArray[np.intp] = field(init=False)
+    _held: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        meta = self.file.metadata
+        counts = [meta.row_group(k).num_rows for k in range(meta.num_row_groups)]
+        self.starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.intp)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def value(self, column: str, k: int) -> tuple[Any, int]:
+        """The column of the group with row ``k``, and its place there."""
+        group = int(np.searchsorted(self.starts, k, side="right")) - 1
+        with self._lock:
+            number, held = self._held.get(column, (-1, None))
+            if number != group:
+                held = self._read(column, group)
+                self._held[column] = (group, held)
+        return held, k - int(self.starts[group])
+
+    def _read(self, column: str, group: int) -> Any:
+        with _reading(self.path):
+            meta = self.file.metadata.row_group(group)
+            size = sum(
+                meta.column(c).total_uncompressed_size
+                for c in range(meta.num_columns)
+                if meta.column(c).path_in_schema.split(".")[0] == column
+            )
+            check_size(f"a row group of '{column}'", max(size, 0))
+            found = self.file.read_row_group(group, columns=[column], use_threads=False)
+            merged = found.column(column).combine_chunks()
+            if merged.null_count:
+                raise DamagedError(f"'{column}' lacks {merged.null_count:,} values")
+            return merged
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnRows:
+    """Numbers in columns: one of lists, or several of single values.
+
+    Attributes:
+        groups: of the file.
+        columns: their names.
+        shape: number of rows, and shape of one.
+        dtype: type of the values.
+    """
+
+    groups: Groups
+    columns: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Index, /) -> npt.NDArray[Any]:
+        listed = indices(index, len(self))
+        size = prod(self.shape[1:])
+        found = np.empty((len(listed), len(self.columns), size // len(self.columns)), self.dtype)
+        for c, column in enumerate(self.columns):
+            for place, k in enumerate(listed):
+                held, row = self.groups.value(column, int(k))
+                value = np.asarray(_flat(held[row].as_py()), self.dtype)
+                if value.size != found.shape[2]:
+                    raise complaint(
+                        self.groups.path,
+                        f"'{column}' has {value.size} values in row {k}, and {found.shape[2]} in"
+                        " others",
+                        "wrong-shape",
+                        "give every sample the same shape",
+                    )
+                found[place, c] = value
+        return found.reshape(len(listed), *self.shape[1:])
+
+
+def read_parquet(path: Path, request: Request) -> Content:
+    """The samples of a file: images in a column, or columns of numbers by the names of inputs."""
+    raise_all(
+        extras.missing("pyarrow", "parquet", "parquet files are read by", origin=Origin(str(path)))
+    )
+    import pyarrow.parquet
+
+    with _reading(path):
+        open_regular(path).close()
+        groups = Groups(pyarrow.parquet.ParquetFile(path, memory_map=True), path)
+        schema = groups.file.schema_arrow
+    if not len(groups):
+        raise complaint(path, "it has no rows", "empty-data", "give one for each sample")
+    labels = {f.name: _label(groups, f, request) for f in schema if is_label(f.name, request)}
+    rest = [f for f in schema if f.name not in labels]
+    arrays = _images(groups, rest, request) or _numbers(groups, rest, request)
+    found: dict[str, Rows] = {}
+    classes: tuple[str, ...] = ()
+    for number, (name, (rows, names)) in enumerate(labels.items()):
+        found["y" if number == 0 else name] = rows
+        classes = classes or names
+    return Content(arrays, found, classes)
+
+
+def _images(groups: Groups, columns: list[Any], request: Request) -> dict[str, Rows]:
+    """Encoded images, as libraries of data sets keep them: bytes, or a structure with bytes."""
+    import pyarrow.types as kinds
+
+    encoded = [
+        f.name
+        for f in columns
+        if kinds.is_binary(f.type)
+        or kinds.is_large_binary(f.type)
+        or (kinds.is_struct(f.type) and f.type.get_field_index(_IMAGE) >= 0)
+    ]
+    if not encoded:
+        return {}
+    if len(encoded) > 1:
+        encoded = [name for name in encoded if name in (*IMAGE_COLUMNS, *request.shapes)][:1]
+    if not encoded:
+        text, hint = "several columns hold images", f"name one of them {IMAGE_COLUMNS[0]}"
+        raise complaint(groups.path, text, "missing-key", hint)
+    (column,) = encoded
+    name, shape = request.image_input
+
+    def content(k: int) -> bytes:
+        held, row = groups.value(column, k)
+        value = held[row].as_py()
+        found = value[_IMAGE] if isinstance(value, dict) else value
+        if not isinstance(found, bytes):
+            raise DamagedError("it is not there")
+        return found
+
+    rows = image_bytes(len(groups), content, shape, request.recipe, groups.path)
+    return {"x" if len(request.shapes) == 1 else name: rows}
+
+
+def _numbers(groups: Groups, columns: list[Any], request: Request) -> dict[str, Rows]:
+    """A column for each input, or one for each value of the only one."""
+    import pyarrow.types as kinds
+
+    names = {f.name: f for f in columns}
+    single = len(request.shapes) == 1
+    stated = [name for name in names if name in request.shapes or (single and name == "x")]
+    if stated:
+        return {name: _rows(groups, (names[name],), request.shapes.get(name)) for name in stated}
+    values = [f for f in columns if kinds.is_integer(f.type) or kinds.is_floating(f.type)]
+    shape = next(iter(request.shapes.values()))
+    if single and len(values) == prod(shape):
+        return {"x": _rows(groups, tuple(values), shape)}
+    lists = [f for f in columns if kinds.is_nested(f.type)]
+    if single and len(lists) == 1:
+        return {"x": _rows(groups, (lists[0],), shape)}
+    inputs = " and ".join(f"'{name}'" for name in request.shapes)
+    text = f"no columns are {inputs} (it has {', '.join([*names][:10]) or 'none'})"
+    raise complaint(groups.path, text, "missing-key", "name the columns as the network's inputs")
+
+
+def _rows(groups: Groups, columns: tuple[Any, ...], shape: Shape | None) -> Rows:
+    held, row = groups.value(columns[0].name, 0)
+    first = np.asarray(held[row].as_py())
+    if first.dtype.kind not in "biuf":
+        raise complaint(
+            groups.path,
+            f"'{columns[0].name}' holds {columns[0].type}",
+            "wrong-dtype",
+            "store numbers, or lists of them",
+        )
+    size = first.size * len(columns)
+    own = first.shape if len(columns) == 1 else (len(columns),)
+    fits = shape is not None and size == prod(shape) and len(own) < 2
+    dtype = np.dtype(np.float32) if any("int" not in str(f.type) for f in columns) else first.dtype
+    names = tuple(f.name for f in columns)
+    return ColumnRows(groups, names, (len(groups), *(shape if fits and shape else own)), dtype)
+
+
+def _label(groups: Groups, column: Any, request: Request) -> tuple[Rows, tuple[str, ...]]:
+    """Labels of all rows, and the names of their classes, where the file has them."""
+    values = [_at(groups, column.name, k) for k in range(len(groups))]
+    names = request.classes or _names_in(groups.file.schema_arrow.metadata, column.name)
+    if all(isinstance(value, str) for value in values):
+        return numbered(values, names, groups.path)
+    found = np.asarray(values)
+    if found.dtype.kind == "b":
+        found = found.astype(np.int64)
+    return found, tuple(names) if found.dtype.kind in "iu" else ()
+
+
+def _at(groups: Groups, column: str, k: int) -> Any:
+    held, row = groups.value(column, k)
+    return held[row].as_py()
+
+
+def _names_in(metadata: Any, column: str) -> tuple[str, ...]:
+    """Names of classes in the description that Hugging Face's library of data sets writes."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        names = features[column]["names"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return ()
+    valid = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return tuple(names) if valid else ()
+
+
+def _flat(value: Any) -> Any:
+    return np.asarray(value).ravel()
+
+
+def _reading(path: Path) -> AbstractContextManager[None]:
+    message = "not a parquet file, or a damaged one"
+    return reading(path, UsageError, "unreadable-data", message, "write it again")
