@@ -51,6 +51,7 @@ MASKS = [
     for pattern in (
         r"\b\d+:\d\d:\d\d\b",  # how long a stage took
         r"\bin \d+\.\d s\b",
+        r' time="\d+\.\d+"',  # of a test in JUnit's XML
         r"\b(?:native|compat) 3\.\d+ \(python .*?\)",  # Lava's environment
         r"\b(?:avx512|avx2|baseline)(?:, (?:avx2|baseline))*\b",  # the builds that this CPU can run
         r"^( engine +\d+ +\d+ +)[\d,]+",  # what they compared, all of them together
