@@ -8,8 +8,10 @@ import pytest
 from image_sets import network
 from snn_compile import compile_model
 from snn_compile.errors import UsageError
+from snn_compile.files.archives import npy_region
 from snn_compile.ir.text import to_text
 from snn_compile.samples.readers.python_objects import collected, is_iterable
+from snn_compile.samples.stored import StoredRows
 
 X = np.random.default_rng(0).random((12, 3, 6, 5)).astype(np.float32)
 Y = np.arange(12) % 3
@@ -69,10 +71,33 @@ def test_what_is_unclear_is_refused(data):
     assert "iterable of (x, y)" in caught.value.hint
 
 
+class Tensor:
+    """An array of another library, with types of its own."""
+
+    dtype = "float32"
+    shape = X.shape
+
+    def __array__(self, dtype=None, copy=None):
+        return X
+
+    def __len__(self):
+        return len(X)
+
+    def __getitem__(self, index):
+        raise AssertionError("it is taken as an array")
+
+
 def test_a_network_is_compiled_from_them(tmp_path):
     model = network(tmp_path / "net.onnx")
     one = compile_model(model, calibrate=X, evaluate=(X, Y), emit=())
-    other = compile_model(model, calibrate=Dataset(), evaluate=iter(Loader()), emit=())
-    assert to_text(one.program) == to_text(other.program)
-    assert one.report["ladder"] == other.report["ladder"]
-    assert dict(one.provenance) == dict(other.provenance)
+    spooled = StoredRows(npy_region(saved(tmp_path / "x.npy")), "x")  # as if they were many
+    for calibrate in (Dataset(), Tensor(), spooled):
+        other = compile_model(model, calibrate=calibrate, evaluate=iter(Loader()), emit=())
+        assert to_text(one.program) == to_text(other.program)
+        assert one.report["ladder"] == other.report["ladder"]
+        assert dict(one.provenance) == dict(other.provenance)
+
+
+def saved(path):
+    np.save(path, X)
+    return path

@@ -155,7 +155,7 @@ def as_rows(values: npt.ArrayLike | Rows, name: str = "x") -> Rows:
     Raises:
         UsageError: they are several arrays of different shapes.
     """
-    if isinstance(values, Rows):
+    if isinstance(values, Rows) and isinstance(values.dtype, np.dtype):
         return values
     try:
         return np.asarray(values)

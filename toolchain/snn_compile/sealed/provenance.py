@@ -18,7 +18,9 @@ import numpy.typing as npt
 from snn_compile.errors import CompileError
 from snn_compile.files.documents import DamagedError, parse_json, sha256
 from snn_compile.options import CompileOptions
+from snn_compile.samples.arrays import as_rows
 from snn_compile.samples.readers.digest import content_hash as data_hash
+from snn_compile.samples.rows import blocks
 from snn_compile.targets import available, content_hash
 from snn_compile.version import __version__
 
@@ -156,9 +158,15 @@ def _hash_of(given: Any) -> str:
         if isinstance(part, Mapping):
             digest.update(json.dumps(list(part)).encode())
         arrays.extend(part.values() if isinstance(part, Mapping) else [part])
-    for values in (np.ascontiguousarray(array) for array in arrays if array is not None):
-        digest.update(f"{values.dtype.str}{values.shape}".encode())
-        digest.update(values.reshape(-1).view(np.uint8).data)
+    for array in arrays:
+        if array is None:
+            continue
+        rows = as_rows(array)
+        if not rows.shape:
+            rows = np.ascontiguousarray(rows)
+        digest.update(f"{rows.dtype.str}{rows.shape}".encode())
+        for block in blocks(rows):
+            digest.update(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
