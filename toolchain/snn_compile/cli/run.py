@@ -167,7 +167,8 @@ def outputs_of(
     from snn_compile.samples.outputs import OutputKind
 
     expected = samples.expected or _unlabelled(compiled)
-    names = read_class_names(labels) if labels is not None else class_names(compiled.report)
+    kept = class_names(compiled.report) or samples.classes
+    names = read_class_names(labels) if labels is not None else kept
     found: list[tuple[str, ...]] = []
     for one in expected:
         fits = one.kind is not OutputKind.REGRESSION and one.n_classes == len(names)
