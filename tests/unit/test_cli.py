@@ -32,8 +32,10 @@ from snn_compile.report.limits import accuracy, broken
 
 
 @pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A driver that does what a test tells it to."""
+def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """A driver that does what a test tells it to, and a file for it here: ``net.onnx``."""
+    (tmp_path / "net.onnx").touch()
+    monkeypatch.chdir(tmp_path)
     module = ModuleType("snn_compile.pipeline.driver")
     monkeypatch.setitem(sys.modules, "snn_compile.pipeline.driver", module)
     return module
@@ -184,6 +186,8 @@ def test_options_reach_the_driver(driver: ModuleType, tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text("weight_bits = 4\nemit = ['netx']\n")
     line = "--coding rate -T 16 --per-layer --mean-values 1,2 --no-emit --bias-correction off"
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "net.onnx").touch()
     main([*line.split(), "--config", str(config), "a/net.onnx"])
     options = seen["options"]
     assert seen["model"] == Path("a/net.onnx")

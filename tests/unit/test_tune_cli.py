@@ -404,7 +404,8 @@ def test_missing_files_are_named_before_any_work(examples, monkeypatch, capsys, 
 
 def test_without_torch_the_error_says_what_to_install(labelled, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert tune("x.onnx", "--train", labelled / "train.npz", "-o", tmp_path / "o") == 2
+    (model := tmp_path / "x.onnx").touch()
+    assert tune(model, "--train", labelled / "train.npz", "-o", tmp_path / "o") == 2
     said = capsys.readouterr().err
     assert "error[missing-package]" in said
     assert "pip install 'snn-compile[tune]'" in said
