@@ -10,6 +10,7 @@ from functools import cache
 from typing import (
     Any,
     NewType,
+    NotRequired,
     Required,
     TypeVar,
     Union,
@@ -101,11 +102,12 @@ def fields_of(kind: Any) -> dict[str, Any]:
 def _required(kind: Any) -> frozenset[str]:
     """The keys that a typed dictionary must have.
 
-    ``__required_keys__`` alone misses ``Required`` where annotations are texts.
+    ``__required_keys__`` alone misses both marks where annotations are texts.
     """
     marked = get_type_hints(kind, include_extras=True).items()
     required: frozenset[str] = kind.__required_keys__
-    return required | {key for key, hint in marked if get_origin(hint) is Required}
+    required |= {key for key, hint in marked if get_origin(hint) is Required}
+    return required - {key for key, hint in marked if get_origin(hint) is NotRequired}
 
 
 def _of_entries(value: Any, expected: Any, where: str) -> str:
