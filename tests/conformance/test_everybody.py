@@ -113,7 +113,7 @@ def test_a_covering_exercises_everything_and_nothing_is_needless(cases):
 
 
 @pytest.mark.lava
-@pytest.mark.parametrize("form", ["sparse", "conv"])
+@pytest.mark.parametrize("form", ["sparse", pytest.param("conv", marks=pytest.mark.slow)])
 def test_lava(cases, lava_environment, form, tmp_path):
     """Every model of a neuron together with every other word; kernels as such, word by word."""
     refused = [c for c in cases if LavaBackend().check(c.program)]

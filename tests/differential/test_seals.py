@@ -19,7 +19,9 @@ def here(once):
     return json.loads((once("seals", make) / "seals.json").read_text())
 
 
-@pytest.mark.parametrize("environment", [seals.NARROW, seals.WIDE])
+@pytest.mark.parametrize(
+    "environment", [seals.NARROW, pytest.param(seals.WIDE, marks=pytest.mark.slow)]
+)
 def test_seals_are_the_same_in_other_environments(here, environment):
     if environment not in (known := seals.environments()):
         pytest.skip(f"{environment}: this CPU cannot run it")

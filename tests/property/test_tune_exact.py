@@ -106,6 +106,7 @@ def test_networks_that_are_spread_over_time(seed, coding):
     assert_exact(case.program, case.frames, torch.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_a_shared_model(model_data):
     data = model_data("fashion_vggbn", evaluate=4)

@@ -78,9 +78,9 @@ def test_values_that_wait_for_their_peaks_give_the_histograms_of_a_second_run(mo
     monkeypatch.setattr(calibration, "PIECE_BYTES", 16 * 4 * 3 * 6 * 6)
     monkeypatch.setattr(calibration, "SAMPLES_PER_PIECE", 100)
     runs, progress = [], []
-    evaluate = calibration.evaluate
+    traverse = calibration.traverse
     monkeypatch.setattr(
-        calibration, "evaluate", lambda *args, **rest: (runs.append(1), evaluate(*args, **rest))
+        calibration, "traverse", lambda *args, **rest: (runs.append(1), traverse(*args, **rest))
     )
     once = calibrate(network, x, advance=progress.append)
     assert (len(runs), sum(progress)) == (1, 2 * len(x))

@@ -81,7 +81,10 @@ def test_split_weights_add_up(seed, have):
     assert n_split or max(have) == 8
 
 
-@pytest.mark.parametrize("coding", ["rate", "radix", *dict(spread_networks.CODINGS)])
+@pytest.mark.parametrize(
+    "coding",
+    ["rate", pytest.param("radix", marks=pytest.mark.slow), *dict(spread_networks.CODINGS)],
+)
 def test_copies_of_sources_send_the_same(coding):
     """Cores of three neurons, each of which may reach four blocks."""
     program, frames = networks.branches(2, 3)

@@ -75,7 +75,8 @@ def peak(folder: Path, n: int, ends: str, **options) -> int:
 
 
 @pytest.mark.parametrize(
-    "ends", ["classes", "regression", pytest.param("segmentation", marks=pytest.mark.slow)]
+    "ends",
+    ["classes", *(pytest.param(e, marks=pytest.mark.slow) for e in ("regression", "segmentation"))],
 )
 def test_a_compilation(tmp_path, small_parts, ends):
     _, few, many = (peak(tmp_path, n, ends) for n in (1, FEW, MANY))  # one imports what it needs
