@@ -10,6 +10,7 @@ import pytest
 
 from image_sets import folder_of, pixels
 from snn_compile.errors import CompileError, UsageError
+from snn_compile.samples import readers
 from snn_compile.samples.readers import Request, open_samples
 from snn_compile.samples.readers.digest import content_hash
 from snn_compile.samples.readers.drawing import drawn
@@ -84,6 +85,29 @@ def test_what_is_no_sample_is_named(tmp_path):
         "empty.png",
     ]
     assert "GIF" in caught.value.errors[1].message
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "said", "hint"),
+    [
+        ("a.wav", b"RIFF\x24\0\0\0WAVEfmt ", "WAV audio", "npz"),
+        ("a.bin", bytes(40), "recording of events", "t_us"),
+        ("a.avi", b"RIFF\x24\0\0\0AVI LIST", "AVI video", "PNG"),
+        ("a.flac", b"fLaC" + bytes(20), "FLAC audio", "PNG"),
+    ],
+)
+def test_known_kinds_that_no_reader_reads_are_refused_by_name(tmp_path, name, start, said, hint):
+    (tmp_path / "dog").mkdir()
+    (tmp_path / "dog" / name).write_bytes(start)
+    for path in (tmp_path, tmp_path / "dog" / name):
+        with pytest.raises(UsageError, match=said) as caught:
+            opened(path)
+        assert hint in caught.value.hint
+
+
+def test_every_named_reader_exists():
+    for place in (*readers._READERS.values(), *readers._READERS_OF_FILES.values()):
+        assert callable(readers._reader(place))
 
 
 def test_a_table_names_files_and_labels(tmp_path):
