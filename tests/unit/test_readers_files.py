@@ -104,6 +104,12 @@ def test_csv_targets_are_real_values(tmp_path):
         ("a,b,c,d,e,f\n", "no samples"),
         ("1,2,3,4,5,6,7\n1,2,3,4,5,6,7\n", "one more than a sample has"),
         ("a,b\n1,\xff\n".encode("latin-1"), "no table"),
+        ('a,b,c,d,e,f\n"1,2,3,4,5,6\n1,2,3,4,5,6\n', "no table"),
+        (f"a,{'b' * 200_000}\n1,2\n", "no table"),
+        ("a,b,c,d,e,f,y\n1,2,3,4,5,6\n", "7 values, and its second 6"),
+        ("y\n1\n", "no columns of values"),
+        ("p1,p0,p2,p3,p4,p5\n1,2,3,4,5,6\n", "out of order"),
+        ("p0,p0,p2,p3,p4,p5\n1,2,3,4,5,6\n", "out of order"),
     ],
 )
 def test_csv_that_is_wrong_says_where(tmp_path, text, message):
@@ -173,6 +179,22 @@ def test_parquet_of_lists_and_of_columns(tmp_path):
     )
     assert (content.arrays["a"][:] == X[:, 0]).all()
     assert (content.arrays["b"][:] == X[:, 1]).all()
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"in": [[[1, 2, 3], [4, 5]]] * 2}, "different lengths"),
+        ({"in": [[[1, 2, 3], [4, 5, 6]], [[1, 2, 3], [4, 5]]]}, "different lengths"),
+        ({"in": [{"a": 1}] * 2}, "no numbers"),
+        ({"in": [[0] * 6] * 2, "y": [[0, 1], [1]]}, "different lengths"),
+        ({"in": [[0] * 6] * 2, "y": [b"a", b"b"]}, "no numbers"),
+        ({f"c{5 - k}": [0, 1] for k in range(6)}, "out of order"),
+    ],
+)
+def test_parquet_of_other_things_is_refused(tmp_path, columns, message):
+    with pytest.raises(UsageError, match=message):
+        opened(parquet(tmp_path / "p", columns)).arrays["in"][:]
 
 
 @pytest.mark.parametrize("wrapped", [True, False])

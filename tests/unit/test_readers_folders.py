@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from image_sets import folder_of, pixels
 from snn_compile.errors import CompileError, UsageError
+from snn_compile.samples import readers
 from snn_compile.samples.readers import Request, open_samples
 from snn_compile.samples.readers.digest import content_hash
 from snn_compile.samples.readers.drawing import drawn
@@ -84,6 +86,81 @@ def test_what_is_no_sample_is_named(tmp_path):
         "empty.png",
     ]
     assert "GIF" in caught.value.errors[1].message
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "said", "hint"),
+    [
+        ("a.wav", b"RIFF\x24\0\0\0WAVEfmt ", "WAV audio", "npz"),
+        ("a.bin", bytes(40), "recording of events", "t_us"),
+        ("a.avi", b"RIFF\x24\0\0\0AVI LIST", "AVI video", "PNG"),
+        ("a.flac", b"fLaC" + bytes(20), "FLAC audio", "PNG"),
+    ],
+)
+def test_known_kinds_that_no_reader_reads_are_refused_by_name(tmp_path, name, start, said, hint):
+    (tmp_path / "dog").mkdir()
+    (tmp_path / "dog" / name).write_bytes(start)
+    for path in (tmp_path, tmp_path / "dog" / name):
+        with pytest.raises(UsageError, match=said) as caught:
+            opened(path)
+        assert hint in caught.value.hint
+
+
+def test_every_named_reader_exists():
+    for place in (*readers._READERS.values(), *readers._READERS_OF_FILES.values()):
+        assert callable(readers._reader(place))
+
+
+def test_names_that_are_no_text_and_deep_folders_are_refused(tmp_path):
+    folder_of(tmp_path, pixels(1), ["a"])
+    os.mkdir(os.fsencode(tmp_path) + b"/\xff")
+    with pytest.raises(UsageError, match="not UTF-8") as caught:
+        opened(tmp_path, part="drawn")
+    assert str(caught.value.origin).endswith("\\xff")
+    (tmp_path / "deep" / "/".join("d" * 70)).mkdir(parents=True)
+    with pytest.raises(UsageError, match="64 folders deep"):
+        opened(tmp_path / "deep")
+
+
+def test_arrays_in_folders_of_classes_are_refused(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "x.npy", np.zeros((2, *SHAPE)))
+    with pytest.raises(UsageError, match="array for itself"):
+        opened(tmp_path)
+    (tmp_path / "list.csv").write_text("file,label\na/x.npy,0\nb/x.npy,1\n")
+    with pytest.raises(UsageError, match="array for itself"):
+        opened(tmp_path / "list.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "classes"),
+    [
+        ("path,label\na/0000.png,1\na/0000.png,cat\n", "bad-labels", ()),
+        ("path,label\na/0000.png,1.0\na/0000.png,10.0\n", "bad-labels", ()),
+        ("path,label\na/0000.png,\na/0000.png,cat\n", "bad-labels", ()),
+        ("path,label\na/0000.png,1\n", "ambiguous-classes", ("1", "0")),
+        ("a/9.png,0\na/0000.png,1\n", "no-such-file", ()),
+        (f"path,label\n{'a' * 5000},1\na/0000.png,1\n", "no-such-file", ()),
+    ],
+)
+def test_tables_that_would_be_misread_are_refused(tmp_path, text, code, classes):
+    folder_of(tmp_path, pixels(1), ["a"])
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(UsageError) as caught:
+        opened(tmp_path / "list.csv", classes=classes)
+    assert caught.value.code == code
+    assert len(str(caught.value)) < 1000
+
+
+def test_names_in_tables_may_have_blanks_and_be_absolute(tmp_path, monkeypatch):
+    folder_of(tmp_path / "set", pixels(2), ["a", "a"])
+    (tmp_path / "set" / "list.csv").write_text("file, label\n a/0000.png, 1\na/0001.png, 0\n")
+    assert opened(tmp_path / "set" / "list.csv").labels["y"].tolist() == [1, 0]
+    known = content_hash(tmp_path / "set" / "list.csv")
+    (tmp_path / "set" / "list.csv").write_text(f"file\n{tmp_path}/set/a/0000.png\n")
+    monkeypatch.chdir(tmp_path)
+    assert content_hash(Path("set/list.csv")) != known
 
 
 def test_a_table_names_files_and_labels(tmp_path):

@@ -37,8 +37,6 @@ _READERS = {
 """Of one file of all samples, by its kind."""
 _READERS_OF_FILES = {
     kinds.IMAGE: "images:read_images",
-    kinds.WAVE: "wave_audio:read_waves",
-    kinds.EVENTS: "recordings:read_recordings",
     kinds.NPY: "arrays:read_npy_files",
 }
 """Of a file for each sample (or array)."""
@@ -64,10 +62,28 @@ def open_samples(path: Path, request: Request) -> Content | None:
         return _chosen(_of_table(path, request), request)
     if kind in ("", kinds.NPZ):
         return None
-    raise complaint(path, f"it is {kind}, which is not read", "unreadable-data", _CONVERT)
+    raise _unread(path, kind)
 
 
-_CONVERT = "give a folder of PNG, JPEG, BMP, WebP or WAV files; or npz, npy, CSV, parquet, HDF5"
+_CONVERT = "give a folder of PNG, JPEG, BMP or WebP files; or npz, npy, CSV, parquet, HDF5"
+_CONVERT_KINDS = {
+    kinds.WAVE: "give what the network takes, its samples or features, as x and labels y in an npz"
+    " file: the standard library's wave reads the samples",
+    kinds.EVENTS: "give an npz file with x, y, p, t_us (one entry an event), offsets (the first"
+    " event of each recording) and label",
+}
+_KINDS_OF_SETS = (kinds.NPZ, kinds.HDF5, kinds.PARQUET)
+
+
+def _unread(path: Path, kind: str, *, among: bool = False) -> CompileError:
+    """The error for a file that no reader reads; at all, or ``among`` others."""
+    if not kind or kind == kinds.TEXT:
+        return complaint(path, "it is of no kind that is read", "unreadable-data", _CONVERT)
+    if among and kind in _KINDS_OF_SETS:
+        text, hint = f"it is a set of samples ({kind}), not one", "name this file itself"
+        return complaint(path, text, "unreadable-data", hint)
+    hint = _CONVERT_KINDS.get(kind, _CONVERT)
+    return complaint(path, f"it is {kind}, which is not read", "unreadable-data", hint)
 
 
 def _of_table(path: Path, request: Request) -> Content:
@@ -91,8 +107,7 @@ def _of_files(where: Path, listing: Listing, request: Request) -> Content:
             continue
         found.setdefault(kind, file)
         if kind not in _READERS_OF_FILES:
-            what = kind if kind.startswith(("a ", "an ")) else "of no kind that is read"
-            errors.append(complaint(file, f"it is {what}", "unreadable-data", _CONVERT))
+            errors.append(_unread(file, kind, among=True))
     raise_some(errors, where, "files")
     if len(found) > 1:
         examples = ", ".join(f"{file.name} ({kind})" for kind, file in found.items())

@@ -21,7 +21,13 @@ def read_npy(path: Path, request: Request) -> Content:
 
 def read_npy_files(root: Path, files: Sequence[Path], request: Request) -> Content:
     """The arrays of a folder, each by the name of its file: inputs, and labels as ``y.npy``."""
-    del root
+    if astray := [path for path in files if path.parent != root]:
+        raise complaint(
+            astray[0],
+            "it is an array for itself, and neither folders nor lists of arrays are read",
+            "unreadable-data",
+            "put all samples into x.npy and their labels into y.npy, in one folder",
+        )
     found = {path.stem: _rows(path) for path in files}
     labels = {name: rows for name, rows in found.items() if is_label(name, request)}
     return Content({n: rows for n, rows in found.items() if n not in labels}, labels)

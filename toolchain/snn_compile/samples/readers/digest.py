@@ -35,5 +35,11 @@ def content_hash(path: Path) -> str:
 def _joined(root: Path, files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
-        digest.update(f"{sha256(file)}  {file.relative_to(root).as_posix()}\n".encode())
+        digest.update(f"{sha256(file)}  {_name(file, root)}\n".encode())
     return digest.hexdigest()
+
+
+def _name(file: Path, root: Path) -> str:
+    if not file.is_relative_to(root):  # a table may name a file by its absolute path
+        file, root = file.resolve(), root.resolve()
+    return file.relative_to(root).as_posix()

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snn_compile.errors import CompileError, UsageError
-from snn_compile.files.documents import inside
+from snn_compile.files.documents import describe_error, inside
 from snn_compile.samples.readers.content import complaint, raise_some
 
 MAX_CLASSES = 100_000
+MAX_DEPTH = 64
+"""Of folders in the folder of a class."""
 _OF_SYSTEMS = ("thumbs.db", "desktop.ini", "__macosx")
 """Entries that operating systems leave behind; so do names that begin with a dot."""
 
@@ -101,12 +103,22 @@ def _checked(root: Path, listing: Listing) -> Listing:
 
 def _entries(folder: Path, errors: list[CompileError]) -> Iterator[Path]:
     """The entries that count, by name; links out of the folder are complaints."""
-    with os.scandir(folder) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        text = f"cannot be read: {describe_error(error)}"
+        errors.append(complaint(folder, text, "unreadable-data", "check its permissions"))
+        return
     for entry in found:
         if entry.name.startswith(".") or entry.name.lower() in _OF_SYSTEMS:
             continue
         path = folder / entry.name
+        if not _is_text(entry.name):
+            shown = folder / os.fsencode(entry.name).decode(errors="backslashreplace")
+            text, hint = "its name is not UTF-8", "rename it"
+            errors.append(complaint(shown, text, "unreadable-data", hint))
+            continue
         if entry.is_symlink():
             try:
                 inside(folder, entry.name)
@@ -116,15 +128,29 @@ def _entries(folder: Path, errors: list[CompileError]) -> Iterator[Path]:
         yield path
 
 
-def _files_below(folder: Path, errors: list[CompileError]) -> Iterator[Path]:
-    """All files of a class, in folders of any depth."""
+def _is_text(name: str) -> bool:
+    """Whether the bytes of a name are text, which reports and hashes need."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _files_below(folder: Path, errors: list[CompileError], depth: int = 0) -> Iterator[Path]:
+    """All files of a class, in folders within folders."""
+    if depth > MAX_DEPTH:
+        text = f"it lies more than {MAX_DEPTH} folders deep"
+        hint = "put the files of a class into fewer folders"
+        errors.append(complaint(folder, text, "unreadable-data", hint))
+        return
     for entry in _entries(folder, errors):
         if not entry.is_dir():
             yield entry
         elif entry.is_symlink():
             errors.append(_leaves(entry))  # it may lead in a circle
         else:
-            yield from _files_below(entry, errors)
+            yield from _files_below(entry, errors, depth + 1)
 
 
 def files_below(root: Path) -> list[Path]:

@@ -28,10 +28,28 @@ def numbered(
     ``classes``.
 
     Raises:
-        UsageError: a name is none of the classes.
+        UsageError: a name is none of the classes, or nothing tells names from numbers.
     """
-    if all(_is_whole(value) for value in values):
+    whole = [value for value in values if _is_whole(value)]
+    if len(whole) == len(values):
+        named = {name: k for k, name in enumerate(classes)}
+        if moved := next((v for v in whole if named.get(v, int(v)) != int(v)), ""):
+            raise complaint(
+                where,
+                f"nothing tells whether the label {moved} is the name or the number of a class",
+                "ambiguous-classes",
+                "give names that are no numbers, or classes in the order of their numbers",
+            )
         return np.array([int(value) for value in values], np.int64), tuple(classes)
+    odd = [value for value in values if not value or _is_number(value)]
+    if odd and not classes:
+        raise complaint(
+            where,
+            f"the label {odd[0]!r} is neither the name nor the number of a class",
+            "bad-labels",
+            "give every sample the number of its class, or its name; names that are numbers are"
+            " stated with --labels FILE",
+        )
     names = tuple(classes) or tuple(sorted(set(values)))
     places = {name: k for k, name in reversed(list(enumerate(names)))}
     unknown = sorted(set(values) - places.keys())
@@ -43,6 +61,14 @@ def numbered(
             "use the names of the classes, or their numbers",
         )
     return np.array([places[value] for value in values], np.int64), names
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_whole(value: str) -> bool:

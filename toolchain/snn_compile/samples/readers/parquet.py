@@ -17,6 +17,7 @@ from snn_compile import extras
 from snn_compile.errors import Origin, UsageError, raise_all
 from snn_compile.files.documents import DamagedError, check_size, open_regular, reading
 from snn_compile.ir.graph import Shape
+from snn_compile.samples.readers.columns import check_order
 from snn_compile.samples.readers.content import Content, Request, complaint
 from snn_compile.samples.readers.images import image_bytes
 from snn_compile.samples.readers.labels import is_label, numbered
@@ -102,7 +103,7 @@ class ColumnRows:
         for c, column in enumerate(self.columns):
             for place, k in enumerate(listed):
                 held, row = self.groups.value(column, int(k))
-                value = np.asarray(_flat(held[row].as_py()), self.dtype)
+                value = _numbers_of(held[row].as_py(), column, self.groups.path).ravel()
                 if value.size != found.shape[2]:
                     raise complaint(
                         self.groups.path,
@@ -111,7 +112,8 @@ class ColumnRows:
                         "wrong-shape",
                         "give every sample the same shape",
                     )
-                found[place, c] = value
+                with np.errstate(over="ignore"):  # infinity is refused where values are checked
+                    found[place, c] = value
         return found.reshape(len(listed), *self.shape[1:])
 
 
@@ -184,6 +186,7 @@ def _numbers(groups: Groups, columns: list[Any], request: Request) -> dict[str, 
     values = [f for f in columns if kinds.is_integer(f.type) or kinds.is_floating(f.type)]
     shape = next(iter(request.shapes.values()))
     if single and len(values) == prod(shape):
+        check_order(groups.path, [f.name for f in values])
         return {"x": _rows(groups, tuple(values), shape)}
     lists = [f for f in columns if kinds.is_nested(f.type)]
     if single and len(lists) == 1:
@@ -195,14 +198,7 @@ def _numbers(groups: Groups, columns: list[Any], request: Request) -> dict[str, 
 
 def _rows(groups: Groups, columns: tuple[Any, ...], shape: Shape | None) -> Rows:
     held, row = groups.value(columns[0].name, 0)
-    first = np.asarray(held[row].as_py())
-    if first.dtype.kind not in "biuf":
-        raise complaint(
-            groups.path,
-            f"'{columns[0].name}' holds {columns[0].type}",
-            "wrong-dtype",
-            "store numbers, or lists of them",
-        )
+    first = _numbers_of(held[row].as_py(), columns[0].name, groups.path)
     size = first.size * len(columns)
     own = first.shape if len(columns) == 1 else (len(columns),)
     fits = shape is not None and size == prod(shape) and len(own) < 2
@@ -217,7 +213,7 @@ def _label(groups: Groups, column: Any, request: Request) -> tuple[Rows, tuple[s
     names = request.classes or _names_in(groups.file.schema_arrow.metadata, column.name)
     if all(isinstance(value, str) for value in values):
         return numbered(values, names, groups.path)
-    found = np.asarray(values)
+    found = _numbers_of(values, column.name, groups.path)
     if found.dtype.kind == "b":
         found = found.astype(np.int64)
     return found, tuple(names) if found.dtype.kind in "iu" else ()
@@ -239,8 +235,17 @@ def _names_in(metadata: Any, column: str) -> tuple[str, ...]:
     return tuple(names) if valid else ()
 
 
-def _flat(value: Any) -> Any:
-    return np.asarray(value).ravel()
+def _numbers_of(value: Any, column: str, path: Path) -> npt.NDArray[Any]:
+    """A number, or lists of numbers that have the same length."""
+    try:
+        found = np.asarray(value)
+    except (ValueError, OverflowError):
+        text, hint = f"'{column}' has lists of different lengths", "give lists of one shape"
+        raise complaint(path, text, "wrong-shape", hint) from None
+    if found.dtype.kind not in "biuf":
+        text = f"'{column}' holds no numbers"
+        raise complaint(path, text, "wrong-dtype", "store numbers, or lists of them")
+    return found
 
 
 def _reading(path: Path) -> AbstractContextManager[None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from snn_compile.errors import CompileError, UsageError
 from snn_compile.files.documents import DamagedError, check_size, open_regular, reading
+from snn_compile.samples.readers.columns import COUNTED, check_order
 from snn_compile.samples.readers.content import Content, Request, complaint, raise_some
 from snn_compile.samples.readers.folder import Listing
 from snn_compile.samples.readers.labels import NAMES, is_label, numbered
@@ -26,7 +26,8 @@ FILE_COLUMNS = ("file", "filename", "file_name", "path", "image", "name", "image
 MAX_LINE = 1 << 22
 _BLOCK = 4096
 """Lines that are read together."""
-_COUNTED = re.compile(r"(.*?)[._\[]?(\d+)\]?")
+_LONGEST = 100
+"""Characters of a name that errors show."""
 _EXACT = 1 << 24
 """Whole numbers below are exact in single precision."""
 
@@ -62,6 +63,13 @@ class Table:
             second = next(lines, None)
             if second is None:
                 raise complaint(path, "it has no samples", "empty-data", "give one in each line")
+            if len(second) != len(first):
+                raise complaint(
+                    path,
+                    f"its first line has {len(first)} values, and its second {len(second)}",
+                    "unreadable-data",
+                    "give the same columns in each line",
+                )
             return Table(path, first, second, delimiter)
         return Table(path, [], first, delimiter)
 
@@ -100,10 +108,12 @@ def listed(table: Table, column: int, request: Request) -> Listing:
     root, errors = table.path.parent, list[CompileError]()
     label = _label_column(table, column, request)
     files, labels, keys = list[Path](), list[str](), list[str]()
+    if table.header and _is_alike(table.header[column], table.first[column]):
+        errors.append(_no_file(root / table.header[column].strip(), table))
     for line in table.rows():
-        path = root / line[column]
-        if not path.is_file():
-            errors.append(complaint(path, "no such file", "no-such-file", f"see {table.path}"))
+        path = root / line[column].strip()
+        if not os.path.isfile(path):
+            errors.append(_no_file(path, table))
         elif not path.resolve().is_relative_to(root.resolve()):
             hint = "name files beside the table, or below"
             errors.append(complaint(path, "it lies elsewhere", "unreadable-data", hint))
@@ -118,9 +128,26 @@ def listed(table: Table, column: int, request: Request) -> Listing:
     return Listing(files, numbers.tolist(), names, keys)
 
 
+def _no_file(path: Path, table: Table) -> CompileError:
+    shown = path if len(path.name) < _LONGEST else path.with_name(f"{path.name[:_LONGEST]}...")
+    return complaint(shown, "no such file", "no-such-file", f"see {table.path}")
+
+
+def _is_alike(title: str, file: str) -> bool:
+    """Whether a first line that would be names of columns names a file, which is missing."""
+    suffix = Path(file.strip()).suffix.lower()
+    return bool(suffix) and Path(title.strip()).suffix.lower() == suffix
+
+
 def read_numbers(table: Table, request: Request) -> Content:
     """Samples and labels of a table of numbers; a line is a sample."""
     inputs, labels = _columns(table, request)
+    if not inputs:
+        names = ", ".join(table.header[:10])
+        text = f"it has no columns of values, only {names}"
+        raise complaint(table.path, text, "missing-key", "name columns as the network's inputs")
+    for columns in inputs.values() if table.header else ():
+        check_order(table.path, [table.header[c].strip() for c in columns])
     spools = {name: Spool(str(table.path)) for name in (*inputs, *labels)}
     whole = dict.fromkeys(spools, True)
     texts: dict[str, list[str]] = {name: [] for name in labels if len(labels[name]) == 1}
@@ -181,7 +208,7 @@ def _columns(table: Table, request: Request) -> tuple[dict[str, list[int]], dict
             )
         return {"x": list(range(width))}, {}
     for column, title in enumerate(name.strip() for name in table.header):
-        match = _COUNTED.fullmatch(title)
+        match = COUNTED.fullmatch(title)
         stem = match[1] if match and title not in request.shapes else title
         if is_label(title, request):
             labels.setdefault("y" if title.lower() in NAMES else title, []).append(column)
@@ -244,9 +271,12 @@ def _numbers(path: Path, cells: list[list[str]], before: int) -> npt.NDArray[np.
 def _lines(path: Path, delimiter: str) -> Iterator[list[str]]:
     with _reading(path), open(path, encoding="utf-8-sig", newline="") as stream:
         check_size(path.name, 0)
-        for line in csv.reader(stream, delimiter=delimiter):
-            if line:
-                yield line
+        try:
+            for line in csv.reader(stream, delimiter=delimiter, strict=True):
+                if line:
+                    yield line
+        except csv.Error as error:
+            raise DamagedError(str(error)) from error
 
 
 def _reading(path: Path) -> AbstractContextManager[None]:
