@@ -49,6 +49,17 @@ def test_a_folder_gives_the_network_and_the_figures_of_an_npz_file(sets):
     assert class_names(one.report) == ()
 
 
+def test_a_layout_of_arrays_is_not_one_of_images(sets, tmp_path):
+    """Arrays with channels last beside a folder: one recipe states both."""
+    model, folder, npz = sets
+    with np.load(npz) as file:
+        np.savez(tmp_path / "last.npz", x=file["x"].transpose(0, 2, 3, 1))
+    last = {"calibrate": tmp_path / "last.npz", "preprocess": f"{RECIPE} layout=nhwc", "emit": ()}
+    one = compile_model(model, calibrate=npz, preprocess=RECIPE, emit=())
+    whole = compile_model(model, evaluate=folder, **last)
+    assert to_text(whole.program) == to_text(one.program)
+
+
 def test_pixels_reach_the_chip_as_they_are(sets):
     model, folder, npz = sets
     compiled = compile_model(model, calibrate=folder, preprocess=RECIPE, emit=())

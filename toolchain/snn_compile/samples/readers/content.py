@@ -80,6 +80,7 @@ class Content:
         classes: names of the classes, if the data has them.
         keys: a name for each sample by which it is drawn; empty where its number is the name.
         files: the file of each sample, where each has its own.
+        are_images: whether they were decoded: channels first, whatever the layout of data files.
     """
 
     arrays: Mapping[str, Rows]
@@ -87,6 +88,7 @@ class Content:
     classes: tuple[str, ...] = ()
     keys: Sequence[str] = ()
     files: Sequence[Path] = ()
+    are_images: bool = False
 
     def __len__(self) -> int:
         return min((len(rows) for rows in self.arrays.values()), default=0)

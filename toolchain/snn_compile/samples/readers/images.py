@@ -329,4 +329,5 @@ def read_images(where: Path, files: Sequence[Path], request: Request) -> Content
     """The images in files; those that are taken are decoded once to see that all can be."""
     name, shape = request.image_input
     key = "x" if len(request.shapes) == 1 else name
-    return Content({key: image_files(files, shape, request.recipe, where)})
+    rows = image_files(files, shape, request.recipe, where)
+    return Content({key: rows}, are_images=True)

@@ -132,13 +132,14 @@ def read_parquet(path: Path, request: Request) -> Content:
         raise complaint(path, "it has no rows", "empty-data", "give one for each sample")
     labels = {f.name: _label(groups, f, request) for f in schema if is_label(f.name, request)}
     rest = [f for f in schema if f.name not in labels]
-    arrays = _images(groups, rest, request) or _numbers(groups, rest, request)
+    images = _images(groups, rest, request)
+    arrays = images or _numbers(groups, rest, request)
     found: dict[str, Rows] = {}
     classes: tuple[str, ...] = ()
     for number, (name, (rows, names)) in enumerate(labels.items()):
         found["y" if number == 0 else name] = rows
         classes = classes or names
-    return Content(arrays, found, classes)
+    return Content(arrays, found, classes, are_images=bool(images))
 
 
 def _images(groups: Groups, columns: list[Any], request: Request) -> dict[str, Rows]:
