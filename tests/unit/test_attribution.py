@@ -6,7 +6,9 @@ from functools import cache
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from snn_compile import threads
 from snn_compile.pipeline.driver import compile_model
 from snn_compile.report import advice, attribution
 
@@ -120,3 +122,32 @@ def test_fewer_samples_than_usual_are_stated(examples, data, monkeypatch):
     found = compiled(examples, data).report
     assert found["attributed"] == attribution.FEWEST
     assert sum(layer["output_share"] for layer in judged(found)) == pytest.approx(1)
+
+
+def test_products_have_one_thread_and_the_losses_depend_on_no_number_of_threads(
+    examples, data, monkeypatch
+):
+    calibrate, (x, y) = data
+    forward, seen, found = attribution.ann.forward, [], []
+
+    def watched(*given, **more):
+        seen.extend(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
+        return forward(*given, **more)
+
+    measure = attribution.attribute
+
+    def attribute(*given, **more):
+        with monkeypatch.context() as inside, threadpool_limits(2):
+            inside.setattr(attribution.ann, "forward", watched)
+            for n in (1, 3):
+                threads.limit_to(n)
+                found.append(measure(*given, **more))
+        return found[-1]
+
+    monkeypatch.setattr(attribution, "attribute", attribute)
+    try:
+        compiled(examples, (calibrate[:64], (x[:16], y[:16])), coding="graded")
+    finally:
+        threads.limit_to(None)
+    assert set(seen) == {1}
+    assert found[0] == found[1]

@@ -312,6 +312,29 @@ def test_a_result_that_cannot_be_written_whole_takes_no_space(examples, tmp_path
         assert not [path for path in at.path.glob("*") if path.suffix == ".new"]
 
 
+def test_a_result_that_is_recalled_twice_is_counted_once(
+    examples, tmp_path, kept_at_once, monkeypatch
+):
+    folder, model = tmp_path / "m", examples / "digits_mlp.onnx"
+
+    def interrupted():
+        with work_folder(folder, model, CompileOptions(), {}, resume=False) as at:
+            at.begin("evaluate")
+            at.keep("some", Kept(np.zeros(1000)))
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        interrupted()
+    with work_folder(folder, model, CompileOptions(), {}, resume=True) as at:
+        (kept,) = at.path.glob("*.result")
+        monkeypatch.setattr(work, "MOST_BYTES", kept.stat().st_size)
+        for _ in range(3):
+            assert at.recall("some", np.ndarray) is not None
+        at.keep("more", Kept(np.zeros(1000)))
+        at.keep("too much", Kept(np.zeros(1000)))
+        assert len(list(at.path.glob("*.result"))) == 2
+
+
 def test_the_record_is_whole_at_any_moment(tmp_path, monkeypatch):
     monkeypatch.setattr(progress_record, "EVERY", 0.0)
     record = progress_record.ProgressRecord(tmp_path, "m.onnx", "m.snn", dict, lambda: None)

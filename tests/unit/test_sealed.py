@@ -164,6 +164,16 @@ def test_reports_that_cannot_be_shown_are_refused(copy, what, command, capsys):
     assert what in err
 
 
+@pytest.mark.parametrize("command", ["inspect", "report"])
+def test_reports_of_training_before_merits_were_recorded_are_shown(copy, command):
+    report = json.loads((copy / "report.json").read_text())
+    for epoch in report["tune"]["curve"]:
+        epoch.pop("merit", None)
+    (copy / "report.json").write_text(json.dumps(report))
+    assert CompiledModel.load(copy).report["tune"] == report["tune"]
+    assert main([command, str(copy)]) == 0
+
+
 @pytest.mark.parametrize("name", ["model.snn", "report.json", "golden/stimulus.npz"])
 @pytest.mark.parametrize("how", ["pipe", "link"])
 def test_pipes_and_links_to_elsewhere_are_not_followed(copy, name, how, tmp_path):

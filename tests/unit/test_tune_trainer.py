@@ -165,6 +165,21 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, how):
     assert caught.value.code == "bad-checkpoint"
 
 
+def test_a_checkpoint_of_an_earlier_version_is_named_so(tmp_path):
+    file = tmp_path / "c"
+    Course(file, epochs=1).trainer.run()
+    content = torch.load(file, weights_only=True)
+    content["schema"] = 1
+    del content["merit"]
+    for epoch in content["curve"]:
+        del epoch["merit"]
+    torch.save(content, file)
+    with pytest.raises(UsageError, match="schema 1; this version reads 2") as caught:
+        Course(file, epochs=1).trainer.run()
+    assert caught.value.code == "bad-checkpoint"
+    assert caught.value.hint
+
+
 def test_a_checkpoint_of_parameters_beyond_every_state_is_confined(tmp_path):
     file = tmp_path / "c"
     Course(file, epochs=1).trainer.run()

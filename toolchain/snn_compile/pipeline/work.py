@@ -111,7 +111,7 @@ class WorkFolder:
         self.n_kept = 0
         self._identity = cache(identity)
         self._start = time.monotonic()
-        self._size = 0
+        self._sizes: dict[str, int] = {}  # of results kept here or used again, by file
         self._is_free = _is_ours(self.path)
         if not self._is_free:
             text = (
@@ -160,12 +160,12 @@ class WorkFolder:
             text = f"what was kept of '{name}' cannot be read ({error}); it is computed again"
             self._warn("kept-damaged", text)
             return None
-        self._size += path.stat().st_size
+        self._sizes[path.name] = path.stat().st_size
         return kept
 
     def keep(self, name: str, kept: Kept) -> None:
         """As of ``Work``. What cannot be written is not kept; the compilation goes on."""
-        if time.monotonic() - self._start < WORTH or self._size > MOST_BYTES:
+        if time.monotonic() - self._start < WORTH or sum(self._sizes.values()) > MOST_BYTES:
             return
         arrays: dict[str, Any] = {}
         new = self.path / f"{_file(name)}.new"
@@ -183,7 +183,7 @@ class WorkFolder:
                 os.fsync(stream.fileno())
             os.replace(new, self.path / _file(name))
             sync(self.path)
-            self._size += (self.path / _file(name)).stat().st_size
+            self._sizes[_file(name)] = (self.path / _file(name)).stat().st_size
         except (OSError, KeyError, ValueError):  # a full disk; a plug-in's own class
             claims.remove(new)  # the disk may need its space
 

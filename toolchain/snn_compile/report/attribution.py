@@ -10,6 +10,7 @@ from math import prod
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
@@ -21,10 +22,11 @@ from snn_compile.ir.schedule import integer_network
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.sim import ann, engine, reference
-from snn_compile.sim.batches import Advance, no_progress
+from snn_compile.sim.batches import Advance, map_batches, no_progress
 from snn_compile.sim.kernels import Array
 from snn_compile.sim.reference import Run, Simulator
 from snn_compile.sim.reproducible import Reproducible
+from snn_compile.threads import allowed
 
 SAMPLES, FEWEST = 64, 2
 """Most and fewest samples on which layers are compared with the float network."""
@@ -33,6 +35,9 @@ WORK = 1 << 36
 each layer, which takes half of its work for every layer."""
 PIECE_BYTES = 128 << 20
 """Size of the activations that are compared at once."""
+THREADS, BLAS_THREADS = 4, 1
+"""Most threads on which the float network continues, each from a layer and with values of its own;
+and those of one matrix product, where more would mostly wait for each other on busy cores."""
 
 Values = Mapping[NodeId, Int]
 """Total messages of each population in a window, (N, *shape): counts or payloads."""
@@ -90,21 +95,22 @@ def attribute(
     """
     at_once = integer_network(program)
     rectifiers = [n for n in folded.graph if isinstance(n, ops.Activation) and n.id in scales]
-    operators = Reproducible(folded, x)
     found = {node.id: _LayerSums() for node in at_once.populations}
     found |= {node.id: _LayerSums() for node in rectifiers}
     outputs = _OutputErrors([*(node.id for node in rectifiers), folded.outputs[0].id])
-    for first in range(0, len(x), size := _piece_size(at_once)):
-        last = min(first + size, len(x))
-        values, answers = _values(at_once, frames, first, last)
-        _add_unevenness(at_once, values, found)
-        fixed = {n.id: _real(n, values[n.id], scales[n.id] / levels[n.id]) for n in rectifiers}
-        for node in rectifiers:
-            found[node.id].add_saturation(values[node.id], levels[node.id])
-        del values
-        run = partial(ann.forward, folded, ann.batch_last(x[first:last]), operators=operators)
-        outputs.add(run, fixed, _compare(folded, run, fixed, found), answers, decodings)
-        advance(last - first)
+    with threadpool_limits(BLAS_THREADS):
+        operators = Reproducible(folded, x)
+        for first in range(0, len(x), size := _piece_size(at_once)):
+            last = min(first + size, len(x))
+            values, answers = _values(at_once, frames, first, last)
+            _add_unevenness(at_once, values, found)
+            fixed = {n.id: _real(n, values[n.id], scales[n.id] / levels[n.id]) for n in rectifiers}
+            for node in rectifiers:
+                found[node.id].add_saturation(values[node.id], levels[node.id])
+            del values
+            run = partial(ann.forward, folded, ann.batch_last(x[first:last]), operators=operators)
+            outputs.add(run, fixed, _compare(folded, run, fixed, found), answers, decodings)
+            advance(last - first)
     shares = outputs.shares()
     losses = {n.id: Loss(*found[n.id].figures(), output_share=shares.get(n.id)) for n in rectifiers}
     last_layer = folded.outputs[0].id
@@ -258,10 +264,14 @@ class _OutputErrors:
             name: np.moveaxis(decode(answers[name]), 0, -1) for name, decode in decodings.items()
         }
         self._add(last, ours, scores)
-        given: dict[NodeId, Array] = {}
-        for layer in layers:
-            given[layer] = fixed[layer]
-            self._add(layer, run(given=given), scores)
+
+        def continued(piece: npt.NDArray[np.generic], index: int) -> None:
+            del piece
+            given = {layer: fixed[layer] for layer in layers[: index + 1]}
+            self._add(layers[index], run(given=given), scores)
+
+        for _ in map_batches(continued, np.arange(len(layers)), 1, threads=min(THREADS, allowed())):
+            pass
 
     def _add(
         self,

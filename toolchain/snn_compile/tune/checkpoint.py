@@ -57,9 +57,10 @@ def read(path: Path, device: torch.device) -> Content:
             content: Content = torch.load(path, map_location=device, weights_only=True)
         except Exception as error:
             raise DamagedError(type(error).__name__) from error
+        version = content.get("schema") if isinstance(content, dict) else None
+        if isinstance(version, int):  # before what another version need not have
+            _require(version == SCHEMA, f"schema {version}; this version reads {SCHEMA}")
         _require(not (wrong := complaint(content, Content, "checkpoint")), wrong)
-        version = content["schema"]
-        _require(version == SCHEMA, f"schema {version}; this version reads {SCHEMA}")
         _require(0 <= content["best"] < len(content["curve"]), "its best epoch is not on its curve")
         _require(content["averaged"] >= 0, "an average of no steps")
         _require(all(map(_is_judged, content["curve"])), "an invalid curve")
@@ -94,7 +95,7 @@ def require_fit(
 
 def _reading(path: Path) -> Any:
     hint = "remove it to start the training again"
-    return reading(path, UsageError, "bad-checkpoint", "the checkpoint is damaged", hint)
+    return reading(path, UsageError, "bad-checkpoint", "the checkpoint cannot be used", hint)
 
 
 def _require(right: bool, wrong: str) -> None:
