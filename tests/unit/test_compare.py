@@ -16,9 +16,9 @@ from snn_compile.cli import main
 from snn_compile.compare import tables
 from snn_compile.compare.page import render
 from snn_compile.compare.schema import Comparison
-from snn_compile.compare.significance import holm, sign_test
 from snn_compile.errors import CompileError
 from snn_compile.files import typed
+from snn_compile.significance import holm, sign_test
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(0, 0), (3, 0), (5, 5), (12, 3), (40, 61), (1, 300)])
