@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from xml.etree import ElementTree
 
 import numpy as np
 import onnx
@@ -53,6 +54,8 @@ class Scenario:
         spoiled: files that hold something else by then.
         patch: changes the process that the command runs in.
         gap: whether a name may be missing for a moment.
+        tells: outputs that say how the command ended: what they say of a fault is new, too, if it
+            is whole.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Scenario:
     spoiled: tuple[str, ...] = ()
     patch: Callable[[], None] = field(default=lambda: None)
     gap: bool = False
+    tells: tuple[str, ...] = ()
 
 
 def without_exchange() -> None:
@@ -90,6 +94,11 @@ def few_vectors() -> None:
 COMPILE = ("compile", "net.onnx", "--calibrate", "data.npz", "-o", "net.snn", "-q")
 OLDER = (*COMPILE, "--coding", "rate", "-T", "4", "--no-emit")
 RUN = ("run", "net.snn", "--data", "data.npz", "-o", "out.npz", "--trace", "-q")
+TABLE = ("run", "net.snn", "--data", "data.npz", "-o", "out.csv", "-q")
+COMPARE = ("compare", "net.snn", "rate.snn", "--data", "data.npz", "-o", "page.html", "-q")
+RATE = tuple("rate.snn" if word == "net.snn" else word for word in OLDER)
+SUMMARY = ("compare", "net.snn", "rate.snn", "--summary", "page.md", "-q")
+JUNIT = ("verify", "net.snn", "--against", "golden", "--junit", "ci.xml", "-q")
 HIL = ("hil", "net.snn", "--device", "reference", "--record", "trace.npz", "-q")
 TUNE = (
     *("tune", "net.snn", "--train", "data.npz", "-o", "tuned.snn", "--checkpoint", "kept"),
@@ -115,6 +124,22 @@ SCENARIOS = (
     Scenario("verify", ("verify", "net.snn", "--against", "golden", "-q"), REPORTS, (COMPILE,)),
     Scenario("report", ("report", "net.snn"), REPORTS[1:], (COMPILE,), REPORTS[1:]),
     Scenario("run --trace -o, over an older file", RUN, ("out.npz",), (COMPILE, RUN[:-2])),
+    Scenario("run -o .csv, no file yet", TABLE, ("out.csv",), (COMPILE,)),
+    Scenario(
+        "compare -o, over an older page",
+        COMPARE,
+        ("page.html",),
+        (COMPILE, RATE, (*COMPARE[:3], *COMPARE[5:])),
+    ),
+    Scenario("compare --summary", SUMMARY, ("page.md",), (COMPILE, RATE), ("page.md",)),
+    Scenario(
+        "verify --junit, over another file",
+        JUNIT,
+        ("ci.xml", *REPORTS),
+        (COMPILE,),
+        ("ci.xml",),
+        tells=("ci.xml",),
+    ),
     Scenario(
         "hil --record, over an older trace",
         HIL,
@@ -229,7 +254,9 @@ class Bench:
         found = set()
         now = self._content(self.place)
         for output in self.scenario.outputs:
-            same = {OLD: now[output] == self.old[output], NEW: now[output] == self.new[output]}
+            told = output in self.scenario.tells and is_whole_xml(now[output].get("", b""))
+            same = {OLD: now[output] == self.old[output]}
+            same[NEW] = now[output] == self.new[output] or (told and not same[OLD])
             if not any(same.values()):
                 return "" if now[output] else GAP
             if not all(same.values()):
@@ -301,6 +328,15 @@ def content(path: Path) -> Content:
     if path.is_file():
         return {"": path.read_bytes()}
     return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def is_whole_xml(content: bytes) -> bool:
+    """Whether this is an XML document from its beginning to its end."""
+    try:
+        ElementTree.fromstring(content)
+    except ElementTree.ParseError:
+        return False
+    return True
 
 
 def names(folder: Path) -> set[str]:

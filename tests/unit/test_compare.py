@@ -16,9 +16,9 @@ from snn_compile.cli import main
 from snn_compile.compare import tables
 from snn_compile.compare.page import render
 from snn_compile.compare.schema import Comparison
-from snn_compile.compare.significance import holm, sign_test
 from snn_compile.errors import CompileError
 from snn_compile.files import typed
+from snn_compile.significance import holm, sign_test
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(0, 0), (3, 0), (5, 5), (12, 3), (40, 61), (1, 300)])
@@ -151,6 +151,9 @@ def test_the_command(place, tmp_path, capsys):
     assert not typed.complaint(json.loads(capsys.readouterr().out), Comparison, "comparison")
     assert main([*line, "-o", str(tmp_path / "cmp.pdf")]) == 2
     assert "error[bad-option]" in capsys.readouterr().err
+    missing = str(tmp_path / "nowhere" / "cmp.html")
+    assert main(["compare", "no.snn", "no other.snn", "-o", missing]) == 2
+    assert "nowhere: error[no-such-file]: there is no such folder" in capsys.readouterr().err
 
 
 def test_what_files_say_is_escaped(place):
@@ -163,3 +166,12 @@ def test_what_files_say_is_escaped(place):
     page = render(found)
     assert "<img" not in page
     assert "\x1b" not in page
+
+
+def test_a_line_break_in_a_name_makes_no_row(place, capsys):
+    from snn_compile.cli.compare import _show
+
+    found = compared(place, "w8", "w2")
+    found["layers"][0]["name"] = "one\nother"
+    _show(found, None)
+    assert "one\\nother" in capsys.readouterr().out

@@ -19,7 +19,7 @@ from scipy.stats import binomtest
 
 from data_trials import warnings_on
 from onnx_models import model, node
-from snn_compile.data_checks.significance import binomial_tail, chance_of_gain
+from snn_compile.significance import binomial_tail, chance_of_gain
 
 N, K, SIDE = 600, 10, 8
 IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

@@ -65,6 +65,19 @@ def test_run_writes_the_outputs_of_the_file(folder, capsys, tmp_path):
         assert {"kept", "found", "rows/kept", "outputs", "potentials"} <= set(written.files)
 
 
+def test_labels_that_no_output_has_are_named_whatever_they_are_in(folder, capsys, tmp_path):
+    with np.load(folder / "data.npz") as data:
+        x, y = data["x"], data["y"]
+    rows = [
+        ",".join(map(str, [*row, label])) for row, label in zip(x.reshape(3, -1), y, strict=True)
+    ]
+    head = ",".join([*(f"x{k}" for k in range(x[0].size)), "label"])
+    (tmp_path / "data.csv").write_text("\n".join([head, *rows]) + "\n")
+    line = ["run", folder / "net.snn", "--data", tmp_path / "data.csv", "-q"]
+    assert main([*map(str, line)]) == 0
+    assert "are not compared" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_network_without_a_tail_has_its_outputs_by_name(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     compiled = compile_model("examples/digits_mlp.onnx", **FAST)

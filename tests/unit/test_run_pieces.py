@@ -202,4 +202,4 @@ def test_a_folder_that_is_not_there_is_said_before_anything_is_simulated(
     for more in ([], ["--trace"]):
         line = traced[: traced.index("-o")]
         assert main([*line, "-o", str(tmp_path / "none" / "out.npz"), *more]) == 2
-        assert "error[file]: No such file or directory" in capsys.readouterr().err
+        assert "error[no-such-file]: there is no such folder" in capsys.readouterr().err

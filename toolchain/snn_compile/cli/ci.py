@@ -46,13 +46,6 @@ class CiOutputs:
         files = [path for path in (self.summary, self.junit) if path is not None]
         for path in files:
             require_file(path)
-            if not path.parent.is_dir():
-                raise UsageError(
-                    "there is no such folder",
-                    code="no-such-file",
-                    origin=Origin(str(path.parent)),
-                    hint="make it first",
-                )
         if len(files) == 2 and files[0].resolve() == files[1].resolve():
             raise UsageError("--summary and --junit name the same file", code="bad-option")
         outcome = Outcome(command, subject)

@@ -90,6 +90,7 @@ def _show(comparison: Comparison, output: Path | None) -> None:
     from rich.text import Text
 
     from snn_compile.compare.tables import conclusions, tables
+    from snn_compile.printable import printable
     from snn_compile.report.terminal import row
 
     console = results()
@@ -105,8 +106,8 @@ def _show(comparison: Comparison, output: Path | None) -> None:
         for k, name in enumerate(table.columns):
             shown.add_column(name, justify="right" if table.numeric and k else "left")
         for line in table.rows:
-            cells = (Text(c, "green" if k in line.best else "") for k, c in enumerate(line.cells))
-            shown.add_row(*cells)
+            cells = enumerate(map(printable, line.cells))
+            shown.add_row(*(Text(c, "green" if k in line.best else "") for k, c in cells))
         show_table(console, shown)
         if table.note:
             console.print(Text(f"  {table.note}", "dim"))

@@ -100,8 +100,7 @@ def command(
     compiled = trust.open_folder(folder, signer)
     host = compiled.host() if host_tail else None
     samples = load(compiled, data)
-    names = label_arrays(compiled, data) if compiled.tail and compiled.tail.cut else []
-    if names and not quiet:
+    if names := samples.unread or label_arrays(compiled, data):
         messages().print(
             f"the labels {', '.join(names)} are not compared: the network is cut before the outputs"
             " that they may belong to; the rung 'host' of the report judges those"
@@ -216,14 +215,17 @@ def load(compiled: CompiledModel, path: Path) -> Samples:
 
 
 def label_arrays(compiled: CompiledModel, path: Path) -> list[str]:
-    """The arrays of a file of samples that may be labels: y, and those named after outputs."""
+    """Arrays of an npz file that may be labels of the outputs before which a network is cut.
+
+    These are y, and those named after outputs.
+    """
     import zipfile
 
     import numpy as np
 
-    if path.is_dir() or not zipfile.is_zipfile(path):
+    if not (compiled.tail and compiled.tail.cut) or path.is_dir() or not zipfile.is_zipfile(path):
         return []
-    outputs = compiled.tail.outputs if compiled.tail is not None else ()
+    outputs = compiled.tail.outputs
     labels = {"y", *outputs, *(f"y_{name}" for name in outputs)} - {*compiled.input_shapes, "x"}
     with np.load(path) as file:
         return [name for name in file.files if name in labels]

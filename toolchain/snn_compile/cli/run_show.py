@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 
 from snn_compile.cli.console import results, show_json, show_table
+from snn_compile.printable import printable
 from snn_compile.report import figures, output_figures
 from snn_compile.report.terminal import row
 
@@ -53,7 +54,7 @@ def show(known: Mapping[str, Any], output: Path | None, *, as_json: bool) -> Non
 def confusion(output: Mapping[str, Any], *, several: bool) -> Table:
     """The confusion matrix by rows, without its zeros."""
     classes: Sequence[Mapping[str, Any]] = output["classes"]
-    names = {one["class"]: str(one.get("name", one["class"])) for one in classes}
+    names = {one["class"]: printable(str(one.get("name", one["class"]))) for one in classes}
     mistakes: dict[int, list[str]] = {}
     for one in output["confusions"]:
         mistakes.setdefault(one["label"], []).append(f"{names[one['answer']]} ({one['n']:,})")

@@ -127,7 +127,7 @@ def command(
     folder = output or Path(f"{source.resolve().stem}.tuned.snn")
     signing_key = trust.signing_key(key)
     kept = checkpoint or folder.with_name(f"{folder.name}.checkpoint")
-    require_file(kept)
+    require_file(kept, makes_folder=True)
     observer = progress_observer(
         quiet=quiet, no_progress=no_progress, header=None if as_json else results()
     )

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from snn_compile.bundle import CompiledModel
 from snn_compile.compare.schema import RISK, Answers, ComparedOutput, DifferentSample, Pair
-from snn_compile.compare.significance import holm, sign_test
 from snn_compile.errors import Origin, UsageError
 from snn_compile.pipeline.inputs import samples_for
 from snn_compile.pluralize import pluralize
@@ -23,6 +22,7 @@ from snn_compile.report import figures, metrics
 from snn_compile.report.evaluation import decoded
 from snn_compile.report.observer import Observer
 from snn_compile.samples.outputs import Expected, OutputKind
+from snn_compile.significance import holm, sign_test
 
 Array = npt.NDArray[Any]
 Network = tuple[str, Path, CompiledModel]

@@ -54,11 +54,11 @@ def sentence(pair: Pair, n: int, output: str = "") -> str:
     shown = "is right alone" if pair["test"] == "McNemar" else "is closer to the target"
     if pair["better"] is None:
         verdict = f"neither of {pair['a']} and {pair['b']} is shown to be better"
-        by = f"the one {shown} on {split[0]:,} samples, the other on {split[1]:,}"
+        by = f"the one {shown} on {pluralize(split[0], 'sample')}, the other on {split[1]:,}"
     else:
         worse = pair["b"] if pair["better"] == pair["a"] else pair["a"]
         verdict = f"{pair['better']} is better than {worse}"
-        by = f"it {shown} on {max(split):,} samples, the other on {min(split):,}"
+        by = f"it {shown} on {pluralize(max(split), 'sample')}, the other on {min(split):,}"
     p = _probability(pair["p_holm"])
     p = f"p {p}" if p.startswith("<") else f"p = {p}"
     return f"{verdict}{of_output}: {by} ({p}); they differ in {differ}"

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.data_checks.significance import (
+from snn_compile.errors import Origin
+from snn_compile.passes import Finding
+from snn_compile.report.host import MAX_CLASSES
+from snn_compile.samples.outputs import PROBABILITY, Expected, OutputKind
+from snn_compile.significance import (
     FALSE_ALARM,
     are_associated,
     binomial_tail,
     chance_of_gain,
 )
-from snn_compile.errors import Origin
-from snn_compile.passes import Finding
-from snn_compile.report.host import MAX_CLASSES
-from snn_compile.samples.outputs import PROBABILITY, Expected, OutputKind
 
 MIN_SAMPLES = 16
 """Fewer samples say nothing about labels."""

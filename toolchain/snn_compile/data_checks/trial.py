@@ -18,18 +18,18 @@ from snn_compile.data_checks.labels import (
     label_findings,
 )
 from snn_compile.data_checks.readings import Reading, combined, readings
-from snn_compile.data_checks.significance import (
+from snn_compile.ir.inputs import Inputs
+from snn_compile.passes import Finding
+from snn_compile.report import metrics
+from snn_compile.samples.arrays import Samples
+from snn_compile.samples.outputs import Expected, OutputKind
+from snn_compile.significance import (
     ALIKE,
     FALSE_ALARM,
     are_alike,
     binomial_tail,
     chance_of_gain,
 )
-from snn_compile.ir.inputs import Inputs
-from snn_compile.passes import Finding
-from snn_compile.report import metrics
-from snn_compile.samples.arrays import Samples
-from snn_compile.samples.outputs import Expected, OutputKind
 
 N_SAMPLES, MIN_TRIED = 256, 64
 """Samples that are looked at, evenly spaced; half as many, and again, of an expensive network."""

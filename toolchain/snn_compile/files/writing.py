@@ -88,13 +88,24 @@ def replace_text(target: Path, text: str) -> None:
         stream.write(text.encode("utf-8"))
 
 
-def require_file(target: Path) -> None:
+def require_file(target: Path, *, makes_folder: bool = False) -> None:
     """Check that a path can be written, before its content is computed.
 
+    Args:
+        target: the path.
+        makes_folder: whether its folder is made where it is missing.
+
     Raises:
-        UsageError: the path is not a regular file.
+        UsageError: the path is not a regular file, or its folder is missing.
         OSError: its status cannot be read.
     """
+    if not makes_folder and not target.parent.exists():
+        raise UsageError(
+            "there is no such folder",
+            code="no-such-file",
+            origin=Origin(str(target.parent)),
+            hint="make it first",
+        )
     with contextlib.suppress(FileNotFoundError):
         mode = target.lstat().st_mode
         if not stat.S_ISREG(mode):

@@ -43,12 +43,14 @@ class Samples:
         expected: what is known of each output.
         file: their origin, as named by the user.
         classes: names of the classes, if the data has them.
+        unread: names of labels that were not read, because no output is theirs.
     """
 
     x: Rows
     expected: tuple[Expected, ...] = ()
     file: str = ""
     classes: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
     @property
     def y(self) -> npt.NDArray[np.int64] | None:

@@ -53,4 +53,5 @@ def samples_of(
     if content.classes and samples.y is not None and not request.classes:
         check_number(path, len(content.classes), samples.expected[0].n_classes)
     content.check(path)
-    return replace(samples, classes=content.classes)
+    unread = tuple(content.labels) if outputs is None else ()
+    return replace(samples, classes=content.classes, unread=unread)

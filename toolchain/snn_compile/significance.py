@@ -1,10 +1,11 @@
-"""Exact tests of a hypothesis on a few hundred samples.
+"""Exact tests of a hypothesis: paired samples, labels and answers, several hypotheses at once.
 
 Written out because importing ``scipy.stats`` takes longer than the tests.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import exp, lgamma, log, sqrt
 from typing import Any
 
@@ -34,10 +35,28 @@ def binomial_tail(k: int, n: int, share: float) -> float:
     return min(1.0, sum(exp(a + b) for a, b in zip(ways, odds, strict=True)))
 
 
+def sign_test(wins: int, losses: int) -> float:
+    """Probability of so uneven a split or a more uneven one, if either outcome is as likely.
+
+    Of samples that are right or wrong it is McNemar's test in its exact form.
+    """
+    return min(1.0, 2 * binomial_tail(max(wins, losses), wins + losses, 0.5))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Probabilities corrected for their number, so that any error at all stays below the risk."""
+    order = sorted(range(len(values)), key=lambda k: values[k])
+    found, largest = [1.0] * len(values), 0.0
+    for rank, k in enumerate(order):
+        largest = max(largest, min(1.0, (len(values) - rank) * values[k]))
+        found[k] = largest
+    return found
+
+
 def chance_of_gain(scores: Array, before: Array) -> float:
     """Probability that so many samples score better by chance, of those that score otherwise.
 
-    The exact sign test. On right and wrong answers, it is that of McNemar, one-sided.
+    It is ``sign_test``, one-sided.
 
     Args:
         scores: (n,) of one reading of the samples.
@@ -49,7 +68,7 @@ def chance_of_gain(scores: Array, before: Array) -> float:
 
 def are_alike(scores: Array, others: Array) -> bool:
     """Whether two readings of the samples cannot be told apart."""
-    return 2 * min(chance_of_gain(scores, others), chance_of_gain(others, scores)) > ALIKE
+    return sign_test(int((scores > others).sum()), int((scores < others).sum())) > ALIKE
 
 
 def are_associated(answers: Array, labels: Array) -> bool:
