@@ -60,6 +60,15 @@ def test_a_layout_of_arrays_is_not_one_of_images(sets, tmp_path):
     assert to_text(whole.program) == to_text(one.program)
 
 
+def test_labels_name_as_many_classes_as_there_are(sets):
+    model, _, npz = sets
+    with pytest.raises(UsageError, match="names 2 classes, and the network has 3") as caught:
+        compile_model(
+            model, calibrate=npz, evaluate=npz, preprocess=RECIPE, labels=("a", "b"), emit=()
+        )
+    assert caught.value.code == "ambiguous-classes"
+
+
 def test_pixels_reach_the_chip_as_they_are(sets):
     model, folder, npz = sets
     compiled = compile_model(model, calibrate=folder, preprocess=RECIPE, emit=())

@@ -13,8 +13,9 @@ from image_sets import folder_of, pixels
 from snn_compile.errors import CompileError, UsageError
 from snn_compile.samples import readers
 from snn_compile.samples.readers import Request, open_samples
-from snn_compile.samples.readers.digest import content_hash
+from snn_compile.samples.readers.digest import content_hash, files_of
 from snn_compile.samples.readers.drawing import drawn
+from snn_compile.sweep.inputs import _data
 
 SHAPE = (3, 6, 5)
 
@@ -161,6 +162,22 @@ def test_names_in_tables_may_have_blanks_and_be_absolute(tmp_path, monkeypatch):
     (tmp_path / "set" / "list.csv").write_text(f"file\n{tmp_path}/set/a/0000.png\n")
     monkeypatch.chdir(tmp_path)
     assert content_hash(Path("set/list.csv")) != known
+    assert files_of(Path("set/list.csv")) == [Path("set/a/0000.png")]
+    (tmp_path / "set" / "list.csv").write_text("file\n../set/a/0000.png\n")
+    with pytest.raises(UsageError, match="elsewhere"):
+        opened(tmp_path / "set" / "list.csv")
+
+
+def test_the_points_of_a_sweep_depend_on_all_files_of_a_set(tmp_path):
+    folder_of(tmp_path / "set", pixels(2), ["a", "b"])
+    (tmp_path / "set" / "list.csv").write_text("a/0000.png,0\na/0000.png,1\n")
+    listed = _data(tmp_path / "set" / "list.csv")
+    assert [*listed.together] == ["list.csv", "a/0000.png"]
+    os.remove(tmp_path / "set" / "list.csv")
+    folder = _data(tmp_path / "set")
+    assert [*folder.together] == ["set/a/0000.png", "set/b/0001.png"]
+    (tmp_path / "set" / "b" / "0001.png").write_bytes(b"other")
+    assert _data(tmp_path / "set").group != folder.group
 
 
 def test_a_table_names_files_and_labels(tmp_path):

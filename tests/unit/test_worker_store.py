@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,20 @@ def send(store, whole, pieces=1):
         for start in range(0, max(1, len(content)), size):
             store.receive(whole.group, name, content[start : start + size])
         store.complete(whole.group, name, one.sha256)
+
+
+def test_a_folder_arrives_with_all_its_files(store, tmp_path, monkeypatch):
+    for name in ("set/a/1.png", "set/b/1.png"):
+        file(tmp_path, name, name.encode())
+    for place, named in (("set", "set"), ("set", "."), ("set/a", "..")):
+        monkeypatch.chdir(tmp_path / place if named != "set" else tmp_path)
+        folder = File.of_folder(Path(named), "hash", sorted(Path(named).glob("*/*.png")))
+        send(store, folder)
+        assert store.has([folder])
+        copy = store.copy_of(folder)
+        assert copy.name == "set"
+        assert (copy / "b" / "1.png").read_bytes() == b"set/b/1.png"
+        store.remove([folder.group])
 
 
 def test_a_copy_is_there_once_all_of_it_has_arrived(store, tmp_path):

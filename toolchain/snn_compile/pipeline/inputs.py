@@ -53,8 +53,9 @@ from snn_compile.samples.arrays import (
 from snn_compile.samples.class_names import class_names
 from snn_compile.samples.events import Recordings
 from snn_compile.samples.named import ArraysLike, check_named, load_named, unnamed
-from snn_compile.samples.outputs import OutputShapes, stated_kinds
+from snn_compile.samples.outputs import OutputKind, OutputShapes, stated_kinds
 from snn_compile.samples.readers import Request, open_samples, samples_of
+from snn_compile.samples.readers.folder import check_number
 from snn_compile.workers import File
 
 ONNX = ".onnx"
@@ -234,6 +235,9 @@ def load_data(
     )
     errors += (outputs or own).unknown(besides=own.shapes)
     raise_all(errors)
+    expected = () if data.evaluate is None else data.evaluate.expected
+    if options.labels and expected and expected[0].kind is not OutputKind.REGRESSION:
+        check_number(Path("--labels"), len(options.labels), expected[0].n_classes)
     return data
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from snn_compile.options import CompileOptions
 from snn_compile.options.declared import Option
 from snn_compile.pipeline.inputs import files_of
-from snn_compile.sealed.provenance import FILES
+from snn_compile.samples.readers.digest import content_hash as data_hash
+from snn_compile.samples.readers.digest import files_of as files_of_data
+from snn_compile.sealed.provenance import DATA, FILES
 from snn_compile.targets import available, content_hash
 from snn_compile.workers import File
 from snn_compile.workers.program import program_hash
@@ -30,6 +32,7 @@ class Inputs:
         self.model = files_of(model)
         self._program = program_hash()
         self._file = cache(File.of)
+        self._data = cache(_data)
         self._target = cache(content_hash)
 
     def files(self, options: CompileOptions) -> dict[str, File]:
@@ -37,7 +40,11 @@ class Inputs:
         paths = {name: getattr(options, name) for name in FILES}
         if options.target not in available():
             paths["target"] = Path(options.target)
-        return {name: self._file(path) for name, path in paths.items() if path is not None}
+        return {
+            name: self._data(path) if name in DATA else self._file(path)
+            for name, path in paths.items()
+            if path is not None
+        }
 
     def key(self, options: CompileOptions) -> str:
         """A hash of everything that a point with these options depends on."""
@@ -50,3 +57,11 @@ class Inputs:
             "options": {n: value for n, value in given.items() if n not in (*FILES, "target")},
         }
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _data(path: Path) -> File:
+    """A set of samples: a file, a table with the files that it names, or a folder of files."""
+    files = files_of_data(path)
+    if path.is_dir():
+        return File.of_folder(path, data_hash(path), files)
+    return File.of(path, *dict.fromkeys(files))

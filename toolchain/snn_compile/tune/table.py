@@ -16,6 +16,7 @@ from snn_compile.files.documents import read_json, reading
 from snn_compile.files.writing import replace_text
 from snn_compile.options import CompileOptions
 from snn_compile.report.observer import Advance, Observer, SilentObserver
+from snn_compile.samples.readers.digest import content_hash
 from snn_compile.sealed.provenance import provenance
 from snn_compile.tune.driver import tune_model
 from snn_compile.tune.options import TuneOptions
@@ -48,9 +49,7 @@ class TableRequest:
     def fingerprint(self) -> str:
         """Hash of everything that a cell depends on, besides its method and steps."""
         compiling = provenance(self.model, self.compiling.override({"timesteps": 1}))
-        files = [
-            sha256(path.read_bytes()).hexdigest() for path in (self.train, self.held_out) if path
-        ]
+        files = [content_hash(path) for path in (self.train, self.held_out) if path]
         known = repr((compiling, files, replace(self.options, method="psg").as_dict()))
         return sha256(known.encode()).hexdigest()
 

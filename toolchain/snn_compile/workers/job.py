@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -26,24 +26,35 @@ class File:
         sha256: of its content; a copy that has another is refused.
         beside: files that it refers to, in its folder or below; copies lie in the same way.
         kept: whether other jobs need it, too; else a copy is removed when the job is done.
+        is_folder: whether it is a folder, whose files are those beside it.
     """
 
     path: Path
     sha256: str
     beside: tuple[File, ...] = ()
     kept: bool = True
+    is_folder: bool = False
 
     @classmethod
     def of(cls, path: str | Path, *beside: str | Path) -> File:
         """A file as it is now, with those that it refers to."""
         return cls(Path(path), sha256(path), tuple(File.of(one) for one in beside))
 
+    @classmethod
+    def of_folder(cls, path: Path, content_hash: str, files: Iterable[Path]) -> File:
+        """A folder as it is now, with its files."""
+        if path.name in ("", ".."):  # a copy needs a name
+            renamed = path.resolve()
+            files, path = [renamed / file.relative_to(path) for file in files], renamed
+        beside = tuple(File.of(one) for one in files)
+        return cls(path, content_hash, beside, is_folder=True)
+
     @property
     def together(self) -> dict[str, File]:
         """It and the files beside it, by their paths from its folder."""
         folder = self.path.parent
         beside = {one.path.relative_to(folder).as_posix(): one for one in self.beside}
-        return {self.path.name: self, **beside}
+        return beside if self.is_folder else {self.path.name: self, **beside}
 
     @property
     def group(self) -> str:

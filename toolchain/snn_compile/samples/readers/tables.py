@@ -111,10 +111,10 @@ def listed(table: Table, column: int, request: Request) -> Listing:
     if table.header and _is_alike(table.header[column], table.first[column]):
         errors.append(_no_file(root / table.header[column].strip(), table))
     for line in table.rows():
-        path = root / line[column].strip()
+        path = _below(root, line[column].strip())
         if not os.path.isfile(path):
             errors.append(_no_file(path, table))
-        elif not path.resolve().is_relative_to(root.resolve()):
+        elif ".." in path.parts[len(root.parts) :] or not _is_below(path, root):
             hint = "name files beside the table, or below"
             errors.append(complaint(path, "it lies elsewhere", "unreadable-data", hint))
         files.append(path)
@@ -126,6 +126,18 @@ def listed(table: Table, column: int, request: Request) -> Listing:
         return Listing(files, None, (), keys)
     numbers, names = numbered(labels, request.classes, table.path)
     return Listing(files, numbers.tolist(), names, keys)
+
+
+def _is_below(path: Path, root: Path) -> bool:
+    return path.resolve().is_relative_to(root.resolve())
+
+
+def _below(root: Path, name: str) -> Path:
+    """The file of a name; an absolute one in the folder is named from there."""
+    path = root / name
+    if not Path(name).is_absolute() or not os.path.isfile(path) or not _is_below(path, root):
+        return path
+    return root / path.resolve().relative_to(root.resolve())
 
 
 def _no_file(path: Path, table: Table) -> CompileError:
