@@ -175,3 +175,12 @@ def test_a_line_break_in_a_name_makes_no_row(place, capsys):
     found["layers"][0]["name"] = "one\nother"
     _show(found, None)
     assert "one\\nother" in capsys.readouterr().out
+
+
+def test_the_note_counts_what_was_tested(place, tmp_path):
+    with np.load(place / "labelled.npz") as data:
+        np.savez(tmp_path / "policy.npz", x=data["x"], y_policy=data["y_policy"])
+    for data, count in ((tmp_path / "policy.npz", 3), (place / "labelled.npz", 6)):
+        found = compared(place, "w8", "w4", "w2", data=data)
+        (note,) = {one.note for one in tables.tables(found) if "McNemar" in one.note}
+        assert note.endswith(f"corrected for {count} comparisons.")

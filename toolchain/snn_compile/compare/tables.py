@@ -174,10 +174,11 @@ def _answers(comparison: Comparison, names: tuple[str, ...], few: int) -> Iterat
     if answers is None:
         return
     several = len(answers["outputs"]) > 1
+    n_tests = sum("p" in pair for output in answers["outputs"] for pair in output["pairs"])
     for output in answers["outputs"]:
         of_output = f" of {output['name']}" if several else ""
         yield _against_labels(output, names, of_output, answers["n"])
-        yield _pairs(output, of_output, len(answers["outputs"]))
+        yield _pairs(output, of_output, n_tests)
         yield _different(output, names, of_output, few, answers["n"])
 
 
@@ -210,7 +211,7 @@ def _against_labels(
     return Table(title, ("", *names), tuple(rows))
 
 
-def _pairs(output: ComparedOutput, of_output: str, n_outputs: int) -> Table:
+def _pairs(output: ComparedOutput, of_output: str, n_tests: int) -> Table:
     pairs = output["pairs"]
     if not pairs or "p" not in pairs[0]:
         rows = [Row((f"{one['a']} and {one['b']}", f"{one['differ']:,}")) for one in pairs]
@@ -232,9 +233,8 @@ def _pairs(output: ComparedOutput, of_output: str, n_outputs: int) -> Table:
     ]
     columns = ("pair", "differ", "first better", "second better", "points", "p", "p (Holm)")
     test = {"McNemar": "McNemar's exact test", "sign": "Exact sign test"}[pairs[0]["test"]]
-    count = len(pairs) * n_outputs
     note = f"{test} on paired samples" + (
-        f", corrected for {count} comparisons." if count > 1 else "."
+        f", corrected for {n_tests} comparisons." if n_tests > 1 else "."
     )
     return Table(f"which is better{of_output}", (*columns, "better"), tuple(rows), note)
 
