@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("compiled_engine")
 SEEDS = st.integers(0, 2**32 - 1)
 STEPS = st.sampled_from((1, 2, 7, 32, 300))
 """Counts of one byte and of two."""
-MANY = settings(max_examples=60, deadline=None, derandomize=True)
+MANY = settings(max_examples=40, deadline=None, derandomize=True)
 FEW = settings(max_examples=15, deadline=None, derandomize=True)
 
 

@@ -149,7 +149,7 @@ class BindingLimit(TypedDict, total=False):
     percent: float
 
 
-class Link(TypedDict, total=False):
+class Link(TypedDict):
     """Synapses from one layer to another: pairs of a source neuron and a block that it reaches."""
 
     source: str
