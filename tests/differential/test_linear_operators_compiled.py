@@ -133,6 +133,7 @@ def test_other_codings(tmp_path, coding, kind):
     assert_engine_equal(model, samples(3, seed=1))
 
 
+@pytest.mark.slow
 @pytest.mark.lava
 @pytest.mark.parametrize("kind", ["transposed-wide"])
 def test_lava(tmp_path, kind):

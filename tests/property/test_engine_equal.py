@@ -44,7 +44,7 @@ def test_dense_layers(seed, kind, n_steps):
     assert_equal(*networks.mlp(seed, kind, n_steps))
 
 
-@examples(28)
+@examples(20)
 @given(SEEDS, st.sampled_from(networks.ALL_NEURONS), STEPS, st.booleans())
 def test_every_structure(seed, kind, n_steps, poisson):
     assert_equal(*networks.structures(seed, kind, n_steps, poisson=poisson and n_steps > 1))

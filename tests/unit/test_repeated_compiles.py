@@ -28,7 +28,7 @@ def growth(*line: object) -> tuple[int, int]:
 
 
 def test_compiling_again_and_again_takes_no_more_memory() -> None:
-    grown, network = growth(8, 256, 2, 6)
+    grown, network = growth(8, 256, 2, 4)
     assert grown < network
 
 
