@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from snn_compile.report import advice, figures, output_figures, schema
 from snn_compile.report.chip import chips
 from snn_compile.report.curve import curve
 from snn_compile.report.drawing import HEIGHT, WIDTH, layout, path
+from snn_compile.report.page_template import page_template
 from snn_compile.report.shares import shares
 from snn_compile.report.traffic import traffic
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 
 @dataclass(frozen=True)
@@ -48,26 +45,15 @@ class Plot:
     ticks: tuple[tuple[float, str], ...]
 
 
-@cache
-def _page() -> Template:
-    """The template, compiled once: compilation takes longer than rendering."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("snn_compile.report", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "short": figures.short,
-        "percent": figures.percent,
-        "times": figures.times,
-        "span": figures.span,
-        "points": figures.points,
-        "where": figures.where,
-    }
-    return environment.get_template("report.html.jinja")
+FILTERS: dict[str, Callable[..., Any]] = {
+    "short": figures.short,
+    "percent": figures.percent,
+    "times": figures.times,
+    "span": figures.span,
+    "points": figures.points,
+    "where": figures.where,
+}
+"""What the template calls, by its words."""
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -96,7 +82,7 @@ def render(report: Mapping[str, Any]) -> str:
         "width": WIDTH,
         "height": HEIGHT,
     }
-    return _page().render(report=report, **facts)
+    return page_template("report.html.jinja", filters=FILTERS).render(report=report, **facts)
 
 
 def plot(report: Mapping[str, Any]) -> Plot | None:

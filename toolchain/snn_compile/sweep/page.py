@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from snn_compile.report import schema
+from snn_compile.report.page_template import page_template
 from snn_compile.sweep import front_drawing
 from snn_compile.sweep.rows import count, rows, summary
-
-if TYPE_CHECKING:
-    from jinja2 import Template
-
 
 MARKS = ("<title>Sweep of ", " · snn-compile</title>")
 """What every page has in its head, whichever version wrote it."""
 _HEAD = 4096
-
-
-@cache
-def _page() -> Template:
-    import jinja2
-
-    folders = [
-        jinja2.PackageLoader("snn_compile.sweep", "templates"),
-        jinja2.PackageLoader("snn_compile.report", "templates"),  # its style sheet
-    ]
-    environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader(folders),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("sweep.html.jinja")
 
 
 def render(sweep: Mapping[str, Any]) -> str:
@@ -43,7 +22,7 @@ def render(sweep: Mapping[str, Any]) -> str:
     table = rows(sweep)
     # The numbers of the drawings are those of the rows.
     compiled = [row.point for row in table if row.is_compiled]
-    return _page().render(
+    return page_template("sweep.html.jinja", "snn_compile.sweep").render(
         sweep=sweep,
         name=PurePath(sweep["files"]["model"]["path"]).name,
         rows=[row for row in table if row.is_compiled],

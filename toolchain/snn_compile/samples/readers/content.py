@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.ir.graph import Shape
 from snn_compile.recipes import Recipe
-from snn_compile.samples.rows import Index, Rows, indices
+from snn_compile.samples.rows import ChosenRows, Rows
 
 MOST_SHOWN = 10
 """Complaints about the files of a data set that are shown."""
@@ -100,7 +100,7 @@ class Content:
             UsageError: some are; the first of them, and the number of others.
         """
         for rows in self.arrays.values():
-            if isinstance(rows, Chosen) and isinstance(rows.rows, Checked):
+            if isinstance(rows, ChosenRows) and isinstance(rows.rows, Checked):
                 rows.rows.check(rows.chosen.tolist(), where)
             elif isinstance(rows, Checked):
                 rows.check(range(len(rows)), where)
@@ -109,40 +109,11 @@ class Content:
         """Some of the samples."""
         return replace(
             self,
-            arrays={name: Chosen(rows, chosen) for name, rows in self.arrays.items()},
-            labels={name: Chosen(rows, chosen) for name, rows in self.labels.items()},
+            arrays={name: ChosenRows(rows, chosen) for name, rows in self.arrays.items()},
+            labels={name: ChosenRows(rows, chosen) for name, rows in self.labels.items()},
             keys=[self.keys[k] for k in chosen] if self.keys else (),
             files=[self.files[k] for k in chosen] if self.files else (),
         )
-
-
-@dataclass(frozen=True, eq=False)
-class Chosen:
-    """Some rows of others.
-
-    Attributes:
-        rows: all.
-        chosen: the number of each that is taken.
-    """
-
-    rows: Rows
-    chosen: npt.NDArray[np.intp]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As of ``Rows``."""
-        return (len(self.chosen), *self.rows.shape[1:])
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """As of ``Rows``."""
-        return self.rows.dtype
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    def __getitem__(self, index: Index, /) -> npt.NDArray[Any]:
-        return self.rows[self.chosen[indices(index, len(self))]]
 
 
 def complaint(path: Path | str, message: str, code: str, hint: str) -> UsageError:
