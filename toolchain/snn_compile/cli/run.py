@@ -201,15 +201,14 @@ def load(compiled: CompiledModel, path: Path) -> Samples:
     """The samples, read like the data of the compilation."""
     from snn_compile.ir.spiking import InputCoding
     from snn_compile.pipeline.inputs import samples_for
-    from snn_compile.samples.rows import blocks
+    from snn_compile.pipeline.spiking_input import n_crowded
 
-    samples, most = samples_for(compiled, path), compiled.encoding.high
+    samples, encoding = samples_for(compiled, path), compiled.encoding
     if compiled.program.input_coding is InputCoding.EVENTS:
-        limit = most * compiled.encoding.unit[0]
-        if crowded := sum(int((block > limit).sum()) for block in blocks(samples.x)):
+        if crowded := n_crowded(samples, encoding):
             messages().print(
-                f"{crowded:,} event counts exceed {most}, the largest input of the network, and are"
-                " clipped to it"
+                f"{crowded:,} event counts exceed {encoding.high}, the largest input of the"
+                " network, and are clipped to it"
             )
     return samples
 

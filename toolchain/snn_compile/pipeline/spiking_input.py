@@ -8,7 +8,7 @@ import numpy as np
 
 from snn_compile.convert.expand import maps_shape
 from snn_compile.errors import Origin, UsageError
-from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.encoding import Encoding, InputEncoding
 from snn_compile.ir.graph import Graph
 from snn_compile.ir.spiking import InputCoding, Synapses
 from snn_compile.ir.stages import SpikingGraph
@@ -171,14 +171,19 @@ def _range(samples: Samples) -> tuple[float, float, bool]:
     return low, high, is_whole
 
 
+def n_crowded(samples: Samples, encoding: Encoding) -> int:
+    """Number of event counts above the largest input of the network."""
+    limit = encoding.high * float(encoding.unit.max())
+    return sum(int((block > limit).sum()) for block in blocks(samples.x))
+
+
 def counts_cut(
     samples: Samples | None, encoding: InputEncoding, arrival: InputCoding
 ) -> list[Finding]:
     """A warning if evaluation samples hold more spikes at once than the input takes."""
     if samples is None or arrival is not InputCoding.EVENTS:
         return []
-    limit = encoding.high * float(encoding.unit.max())
-    crowded = sum(int((block > limit).sum()) for block in blocks(samples.x))
+    crowded = n_crowded(samples, encoding)
     if not crowded:
         return []
     occupied = sum(int((block > 0).sum()) for block in blocks(samples.x))

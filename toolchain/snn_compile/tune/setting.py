@@ -116,7 +116,7 @@ class LabelledData:
                 hint="give held_out, or the dataset itself",
             )
         apart = None if held_out is None else read(_arrays(held_out))
-        return LabelledData(train if _is_torch(train) else read(train), apart, options, read)
+        return LabelledData(train if is_loadable(train) else read(train), apart, options, read)
 
     def split(self, prepare: Prepare) -> Split:
         """Both sets, encoded.
@@ -148,10 +148,6 @@ class LabelledData:
 
     def _pair(self, given: tuple[Array, Array]) -> tuple[Array, Array]:
         return _pair_of(self.read(given))
-
-
-def _is_torch(given: Given) -> bool:
-    return is_loadable(given)
 
 
 def _arrays(given: Given) -> FileOrArrays:
