@@ -8,6 +8,11 @@ from pathlib import Path
 from snn_compile.errors import Origin, UsageError
 
 
+def no_such_file(path: Path, hint: str = "check the path") -> UsageError:
+    """The error for a file that does not exist."""
+    return UsageError("no such file", code="no-such-file", origin=Origin(str(path)), hint=hint)
+
+
 def require_present(named: Mapping[str, Path | None]) -> None:
     """Check that paths exist; what they hold is checked by whoever reads them.
 
@@ -21,7 +26,7 @@ def require_present(named: Mapping[str, Path | None]) -> None:
     if len(missing) == 1:
         ((word, path),) = missing.items()
         hint = f"check the path after {word}" if word.startswith("-") else "check the path"
-        raise UsageError("no such file", code="no-such-file", origin=Origin(str(path)), hint=hint)
+        raise no_such_file(path, hint)
     if missing:
         told = ", ".join(f"{path} ({word})" for word, path in missing.items())
         raise UsageError(

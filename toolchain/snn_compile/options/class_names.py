@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from snn_compile.errors import Origin, UsageError
+from snn_compile.errors import UsageError
 from snn_compile.files.documents import DamagedError, parse_json, read_bytes, reading
+from snn_compile.files.presence import no_such_file
 
 MAX_BYTES = 4 << 20
 """Largest file of names."""
@@ -31,9 +32,7 @@ def read_class_names(value: Any) -> tuple[str, ...]:
         raise TypeError
     path = Path(value)
     if not path.exists():
-        raise UsageError(
-            "no such file", code="no-such-file", origin=Origin(str(path)), hint="check the path"
-        )
+        raise no_such_file(path)
     hint = "write one name a line, in the order of the network's classes"
     message = "it does not hold names of classes"
     with reading(path, UsageError, "bad-class-names", message, hint):

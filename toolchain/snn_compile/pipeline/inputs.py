@@ -15,7 +15,8 @@ from snn_compile.bundle import CompiledModel
 from snn_compile.convert.footprint import check_values
 from snn_compile.convert.magnitudes import check_magnitudes
 from snn_compile.convert.preprocess import FoldPreprocessing
-from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
+from snn_compile.errors import CompileError, UnsupportedError, raise_all
+from snn_compile.files.presence import no_such_file
 from snn_compile.hil.golden import n_stimuli
 from snn_compile.ir.ann import output_name
 from snn_compile.ir.encoding import Encoding
@@ -406,15 +407,9 @@ def require_files(model: Path, options: CompileOptions) -> None:
     missing = [path for path in dict.fromkeys(data) if not path.exists()]
     if not model.is_file():
         missing.insert(0, model)
-    raise_all([_missing(path) for path in missing])
+    raise_all([no_such_file(path) for path in missing])
 
 
 def _check_exists(path: Path) -> None:
     if not path.is_file():
-        raise _missing(path)
-
-
-def _missing(path: Path) -> UsageError:
-    return UsageError(
-        "no such file", code="no-such-file", origin=Origin(str(path)), hint="check the path"
-    )
+        raise no_such_file(path)

@@ -11,6 +11,7 @@ from typing import Any
 
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.files.documents import MAX_TOML_SIZE, parse_toml, read_bytes, reading
+from snn_compile.files.presence import no_such_file
 from snn_compile.recipes.published import closest, published
 from snn_compile.recipes.recipe import COLOURS, INTERPOLATIONS, LAYOUTS, WHITE, Recipe
 
@@ -45,9 +46,7 @@ def read_recipe(value: Any) -> Recipe:
 
 def _of_file(path: Path) -> Recipe:
     if not path.exists():
-        raise UsageError(
-            "no such file", code="no-such-file", origin=Origin(str(path)), hint="check the path"
-        )
+        raise no_such_file(path)
     hint = "write a recipe: resize = 256"
     with reading(path, UsageError, "bad-recipe", "it is no recipe", hint):
         tables = parse_toml(read_bytes(path, MAX_TOML_SIZE))
