@@ -66,8 +66,7 @@ def stimuli(program: QuantizedGraph, n: int) -> Int:
         shape = (n, *steps, *node.shape)
         drawn = _scrambled(np.arange(prod(shape), dtype=np.uint64) + np.uint64(number << 40))
         span = np.uint64(node.high - node.low + 1)
-        values = (drawn >> np.uint64(8)) % span
-        values = values.astype(np.int64) + node.low
+        values = ((drawn >> np.uint64(8)) % span).astype(np.int64) + node.low
         silent = (drawn & np.uint64(1)).astype(bool) & (node.low <= 0 <= node.high)
         parts[node.id] = np.where(silent, 0, values).reshape(shape)
     return program.inputs.join(parts, 2 if events else 1)

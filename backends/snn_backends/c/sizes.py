@@ -105,9 +105,9 @@ def measure(folder: Path, machine: Machine, *flags: str, size: str = "size") -> 
     Raises:
         DeviceError: the compiler failed.
     """
+    machine.compile(folder, "-Os", "-fstack-usage", *flags, "-c", "network.c", "-o", "network.o")
     if not shutil.which(size):
         return None
-    machine.compile(folder, "-Os", "-fstack-usage", *flags, "-c", "network.c", "-o", "network.o")
     said = subprocess.run(
         [size, "network.o"],
         cwd=folder,

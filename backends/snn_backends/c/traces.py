@@ -89,12 +89,13 @@ def write_stimuli(plan: Plan, frames: Int, path: Path) -> None:
 
 def _given(plan: Plan, frames: Int, k: int) -> Int:
     """The input's messages at each step that asks for them, for stimulus k."""
+    shown: Int = frames[k]
     if plan.sends_once:
-        return frames[k]
+        return shown
     if plan.has_changes:
-        changes = frames[k] - (frames[k - 1] if k else 0)
-        return np.broadcast_to(changes, (plan.n_steps, *changes.shape))
-    return reference.input_messages(plan.program, frames[k : k + 1], first=k)[0]
+        before: Int = frames[k - 1] if k else np.zeros_like(shown)
+        return np.broadcast_to(shown - before, (plan.n_steps, *shown.shape))
+    return reference.input_messages(plan.program, frames[k : k + 1], first=k)
 
 
 def compare(plan: Plan, frames: Int, written: IO[bytes], advance: Advance) -> Comparison:

@@ -13,6 +13,8 @@
 
 void SNN_TRACE(int32_t layer, const void *values, int32_t size, int32_t bytes, int32_t is_signed);
 
+static int recording = 1;
+
 static void put(int64_t value)
 {
     unsigned char bytes[8];
@@ -25,7 +27,7 @@ static void put(int64_t value)
 void SNN_TRACE(int32_t layer, const void *values, int32_t size, int32_t bytes, int32_t is_signed)
 {
     (void)layer;
-    for (int32_t i = 0; i < size; i++) {
+    for (int32_t i = 0; recording && i < size; i++) {
         if (bytes == 1)
             put(is_signed ? ((const int8_t *)values)[i] : ((const uint8_t *)values)[i]);
         else if (bytes == 2)
@@ -73,6 +75,7 @@ int main(int argc, char **argv)
         if (!complete)
             return 5;
     }
+    recording = 0;
     snn_init();
     for (long k = 0; k < n; k++) {
         for (int32_t i = 0; i < SNN_FRAME; i++)
