@@ -1,6 +1,7 @@
 """What the emitted C takes: flash, RAM, stack and time, and whether every message is right.
 
-    python tests/bench/c_sizes.py [MODEL ...] [--codings graded,sync] [--stimuli 4] [--write]
+    python tests/bench/c_sizes.py [MODEL ...] [--codings graded,sync] [--timesteps 8]
+        [--stimuli 4] [--emulators] [--write]
 
 A model is one of the shared ones or of ``examples``; all by default. Each row is a model in a
 coding: bytes that were stated before compilation; bytes that ``arm-none-eabi-gcc -Os`` made for a
@@ -26,7 +27,8 @@ import w8a8
 
 from snn_backends.c import CBackend, machines, sizes
 from snn_backends.c.machines import Machine
-from snn_backends.c.plan import Plan, make_plan
+from snn_backends.c.plan import Plan
+from snn_backends.c.planner import make_plan
 from snn_compile import compile_model
 from snn_compile.errors import CompileError
 
@@ -143,6 +145,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*")
     parser.add_argument("--codings", default=",".join(CODINGS))
+    parser.add_argument("--timesteps", type=int, help="of sync, rate and signed")
     parser.add_argument("--stimuli", type=int, default=4)
     parser.add_argument("--emulators", action="store_true")
     parser.add_argument("--write", action="store_true")
@@ -152,7 +155,10 @@ def main() -> int:
     for name, path, options in models(arguments.models):
         for coding in arguments.codings.split(","):
             try:
-                compiled = compile_model(path, coding=coding, emit=(), **options)
+                more = dict(options)
+                if arguments.timesteps and coding in ("sync", "rate", "signed"):
+                    more["timesteps"] = arguments.timesteps
+                compiled = compile_model(path, coding=coding, emit=(), **more)
                 line, fine = row(name, compiled, coding, arguments.stimuli, arguments.emulators)
             except CompileError as error:
                 code = getattr(error, "code", "")

@@ -15,7 +15,8 @@ from hil_networks import network
 from snn_backends.c import CBackend, emission, golden, machines, memory, sizes
 from snn_backends.c.arrays import packed, packed_bits
 from snn_backends.c.integers import CType, holding, literal
-from snn_backends.c.plan import harmless, make_plan
+from snn_backends.c.layers import harmless
+from snn_backends.c.planner import make_plan
 from snn_compile.cli import main
 from snn_compile.errors import CapacityError, CompileErrors, DeviceError, UsageError
 from snn_compile.ir.fixedpoint import Overflow, QTensor

@@ -11,7 +11,8 @@ from snn_backends.c import golden
 from snn_backends.c.arrays import wrapped
 from snn_backends.c.helpers import helpers_of
 from snn_backends.c.integers import literal
-from snn_backends.c.plan import Plan, harmless
+from snn_backends.c.layers import harmless
+from snn_backends.c.plan import Plan
 from snn_backends.c.sizes import sizes_of
 from snn_compile.files.documents import DAMAGE, describe_error, read_bytes
 from snn_compile.ir.fixedpoint import Int
