@@ -23,6 +23,8 @@ LAVA = {
     "*-clip-floor": "counts are sent as spikes over time",
     "wrap": "they do not wrap",
 }
+C: dict[str, str] = {}
+"""It leaves nothing out."""
 NIR = {
     "several-inputs-*": "is a further input; the runtimes of NIR feed one",
     "*-piecewise-linear": LINES,
