@@ -32,7 +32,7 @@ from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.serialize import array_hashes, dump_program
 from snn_compile.mapping.placement_file import CORES, PLACEMENT
 from snn_compile.passes import Finding
-from snn_compile.plugins import BACKENDS, Backend, StatesEncoding
+from snn_compile.plugins import BACKENDS, Backend, StatesBorders, StatesEncoding
 from snn_compile.plugins.host import TAIL, HostRunner, whole_on_chip
 from snn_compile.report import files
 from snn_compile.report.schema import REPORT, REPORT_PAGE
@@ -230,6 +230,17 @@ class CompiledModel(ReportViews):
             )
         return samples
 
+    def backend(self, name: str) -> Backend:
+        """A backend for this network.
+
+        Raises:
+            UsageError: there is no such backend.
+        """
+        backend: Backend = BACKENDS.load(name)
+        if isinstance(backend, StatesBorders):
+            return backend.with_borders(self.encoding, self.decodings)
+        return backend
+
     def emit(self, backend: str, folder: str | Path, **options: Any) -> None:
         """Write the network for a backend into a new folder.
 
@@ -238,7 +249,7 @@ class CompiledModel(ReportViews):
             CompileError: the backend cannot express the network.
         """
         target = Path(folder)
-        emitter: Backend = BACKENDS.load(backend)
+        emitter = self.backend(backend)
         target.mkdir(parents=True, exist_ok=True)
         if isinstance(emitter, StatesEncoding):
             options = {**emitter.options_for(self.encoding), **options}

@@ -24,6 +24,7 @@ from snn_compile.plugins.contracts import (
     RunsOnHost,
     SourceRuntime,
     SpikingFrontend,
+    StatesBorders,
     StatesEncoding,
     Verifiable,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "RunsOnHost",
     "SourceRuntime",
     "SpikingFrontend",
+    "StatesBorders",
     "StatesEncoding",
     "Verifiable",
     "frontend_for",
@@ -69,7 +71,7 @@ BACKENDS: Plugins[Backend] = Plugins(
     "snn_compile.backends",
     "backend",
     (Backend,),
-    (Verifiable, NeedsEnvironment, StatesEncoding),
+    (Verifiable, NeedsEnvironment, StatesEncoding, StatesBorders),
     BACKEND_NAME,
 )
 DEVICES: Plugins[Device] = Plugins(
