@@ -185,7 +185,9 @@ class Assembly:
         dtype = max(dtype, INT32, key=lambda kind: kind.itemsize)
         raised = self.widened(value, dtype).name
         if offset:
-            raised = self.add("Add", raised, self.constant(offset, dtype), called=f"{called}:raised")
+            raised = self.add(
+                "Add", raised, self.constant(offset, dtype), called=f"{called}:raised"
+            )
         unsigned = self.cast(raised, UNSIGNED[dtype], f"{called}:unsigned")
         places = self.constant(by, UNSIGNED[dtype])
         if name is not None:

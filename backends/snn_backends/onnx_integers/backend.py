@@ -69,7 +69,7 @@ class OnnxBackend:
         raise_all(self.check(program))
         from snn_backends.onnx_integers.file import content, models
 
-        for name, made in models(program, self._borders).items():
+        for name, made in models(program, self._borders_of(program)).items():
             (folder / name).write_bytes(content(made))
 
     def verify(
@@ -100,7 +100,16 @@ class OnnxBackend:
         raise_all(self.check(program))
         from snn_backends.onnx_integers.verifier import verify
 
-        return verify(program, self._borders, folder, np.asarray(frames, np.int64), progress)
+        return verify(
+            program, self._borders_of(program), folder, np.asarray(frames, np.int64), progress
+        )
+
+    def _borders_of(self, program: QuantizedGraph) -> Borders | None:
+        """The units, if they are those of all outputs: vectors have none."""
+        known = self._borders is not None and all(
+            node.id in self._borders.decodings for node in program.readouts
+        )
+        return self._borders if known else None
 
     def expected_seconds(
         self, program: QuantizedGraph, n_stimuli: int, per_stimulus: Range

@@ -116,7 +116,9 @@ def _population(made: Network, program: QuantizedGraph, node: Population, called
         source = sources[group.inputs[0]]
         _check_planes(group, source)
         part = synapses.currents(made.asm, group, source)
-        total = part if total is None else made.asm.combined("Add", total, part, f"{node.id}:sum{k}")
+        total = (
+            part if total is None else made.asm.combined("Add", total, part, f"{node.id}:sum{k}")
+        )
     if total is None:
         raise TypeError(f"'{node.id}' has no synapses")
     potential = neurons.potential(made.asm, node, total)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn_backends.onnx_integers.assembly import INT32, INT64, Array, Assembly, BeyondError, Value, type_for
+from snn_backends.onnx_integers.assembly import (
+    INT32,
+    INT64,
+    Array,
+    Assembly,
+    BeyondError,
+    Value,
+    type_for,
+)
 from snn_compile.ir.fixedpoint import Overflow, QTensor
 from snn_compile.ir.models.arithmetic import VOLTAGE_LIMIT
 from snn_compile.ir.models.product import OPERAND_BITS
@@ -138,9 +146,7 @@ def _product(asm: Assembly, node: ProductNeurons, v: Value) -> Value:
 
 def _on_lines(asm: Assembly, node: PiecewiseLinearNeurons, v: Value) -> Value:
     """The line of each potential by its number, from tables of all lines of all channels."""
-    tables = {
-        name: getattr(node, name).values for name in ("multiplier", "offset", "shift")
-    }
+    tables = {name: getattr(node, name).values for name in ("multiplier", "offset", "shift")}
     if node.breakpoints.values.size:
         index = _line(asm, node, v)
         lines = {
@@ -171,7 +177,9 @@ def _on_lines(asm: Assembly, node: PiecewiseLinearNeurons, v: Value) -> Value:
             for name, table in tables.items()
         }
     slope, offset = tables["multiplier"], tables["offset"]
-    name = asm.add("Mul", asm.widened(v, INT64).name, lines["multiplier"], called=f"{node.id}:product")
+    name = asm.add(
+        "Mul", asm.widened(v, INT64).name, lines["multiplier"], called=f"{node.id}:product"
+    )
     name = asm.add("Add", name, lines["offset"], called=f"{node.id}:line")
     reach = max(-v.low, v.high) * int(np.abs(slope).max()) + int(np.abs(offset).max())
     type_for(-reach, reach)

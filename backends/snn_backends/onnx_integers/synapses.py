@@ -2,8 +2,8 @@
 
 ``MatMulInteger`` and ``ConvInteger`` take activations and weights of 8 bits and sum in 32. Weights
 are stored as uint8 with the zero point 128. As int8 they would be exact on some processors only:
-where there are no instructions for dot products of 8 bits, onnxruntime multiplies uint8 by int8 with
-``vpmaddubsw``, which saturates sums of two products at 16 bits. It widens uint8 times uint8 first.
+where there are no dot products of 8 bits, onnxruntime multiplies uint8 by int8 with ``vpmaddubsw``,
+which saturates sums of two products at 16 bits. Two factors of type uint8 are widened first.
 
 Messages that do not fit into 8 bits are sent in planes of 8 bits, ``s - low = sum_k 256**k x_k``;
 the zero point of plane k is digit k of ``-low``, so that padding, too, is what it was: 0.
@@ -16,7 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from snn_backends.onnx_integers.assembly import INT32, INT64, UINT8, Array, Assembly, Value, type_for
+from snn_backends.onnx_integers.assembly import (
+    INT32,
+    INT64,
+    UINT8,
+    Array,
+    Assembly,
+    Value,
+    type_for,
+)
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.quantized import ConvSynapses, DenseSynapses, SparseSynapses, Synapses
 
@@ -98,14 +106,17 @@ def _digits(asm: Assembly, source: Value, called: str) -> list[tuple[str, int]]:
         if k < n - 1:  # the rest of a division by 256
             full = asm.constant(1 << DIGIT, np.dtype(np.uint32))
             digit = asm.add("Mod", digit, full, called=f"{called}:rest{k}")
-        found.append(
-            (asm.cast(digit, UINT8, f"{called}:digit{k}"), offset >> (DIGIT * k) & 0xFF)
-        )
+        found.append((asm.cast(digit, UINT8, f"{called}:digit{k}"), offset >> (DIGIT * k) & 0xFF))
     return found
 
 
 def _summed(
-    asm: Assembly, group: ConvSynapses | DenseSynapses, source: Value, operator: str, /, **attributes: Any
+    asm: Assembly,
+    group: ConvSynapses | DenseSynapses,
+    source: Value,
+    operator: str,
+    /,
+    **attributes: Any,
 ) -> Value:
     """The sums of all planes, in the shape that the operator makes of it."""
     low, high = _bounds(group, source)
@@ -194,9 +205,7 @@ def _rows(asm: Assembly, group: SparseSynapses, source: Value) -> Value:
     ends = [asm.constant([k], INT64) for k in (0, 1, np.iinfo(np.int64).max, -1)]
     first = asm.add("Slice", names["indptr"], ends[0], ends[3], called=f"{group.id}:first")
     last = asm.add("Slice", names["indptr"], ends[1], ends[2], called=f"{group.id}:last")
-    bounds = [
-        asm.add("Gather", from_zero, at, called=f"{at}:sums", axis=1) for at in (last, first)
-    ]
+    bounds = [asm.add("Gather", from_zero, at, called=f"{at}:sums", axis=1) for at in (last, first)]
     sums = asm.add("Sub", *bounds, called=f"{group.id}:sum0")
     rows = Value(sums, (prod(group.shape),), dtype, low, high)
     return asm.reshaped(rows, group.shape, f"{group.id}:maps")

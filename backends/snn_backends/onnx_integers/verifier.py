@@ -85,9 +85,7 @@ def compare_integers(
     return compared, found
 
 
-def compare_reals(
-    program: QuantizedGraph, borders: Borders, frames: Int
-) -> tuple[int, list[str]]:
+def compare_reals(program: QuantizedGraph, borders: Borders, frames: Int) -> tuple[int, list[str]]:
     """The same of the file between real values: encoded by it, and decoded."""
     at_once, encoding = integer_network(program), borders.encoding
     units = np.reshape(encoding.unit, (-1, *[1] * (len(encoding.shape) - 1)))
@@ -95,7 +93,9 @@ def compare_reals(
     expected = reference.run(at_once, encoding(x)).outputs
     run = session(content(model(program, borders)))
     parts = at_once.inputs.split(x.reshape(len(x), *at_once.inputs.shape), 1)
-    shapes = {node.id: part.shape for node, part in zip(at_once.inputs, encoding.parts, strict=True)}
+    shapes = {
+        node.id: part.shape for node, part in zip(at_once.inputs, encoding.parts, strict=True)
+    }
     given = {name: value.reshape(len(x), *shapes[name]) for name, value in parts.items()}
     compared, wrong = 0, []
     for node, actual in zip(at_once.readouts, run(None, given), strict=True):
