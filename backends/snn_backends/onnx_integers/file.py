@@ -11,8 +11,9 @@ import numpy as np
 from onnx import ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
 
 from snn_backends.onnx_integers.assembly import INT64, Array, DType, Value, onnx_type
-from snn_backends.onnx_integers.network import Network, build, unit_of
-from snn_compile.ir.encoding import Encoding, OutputDecoding
+from snn_backends.onnx_integers.network import Network, build
+from snn_compile import sealed
+from snn_compile.ir.encoding import Encoding, InputEncoding, OutputDecoding, join_encodings
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.schedule import integer_network
@@ -67,7 +68,8 @@ def model(
         every_message: whether what each population sends is an output, too.
     """
     at_once = integer_network(program)
-    made = build(at_once, between_reals=borders is not None)
+    reserved = _names(program, borders)
+    made = build(at_once, reserved, between_reals=borders is not None)
     readouts = {node.id: made.messages[node.id] for node in at_once.readouts}
     if borders is not None:
         entries, outputs = _between_reals(made, borders, readouts)
@@ -87,9 +89,17 @@ def model(
     found = helper.make_model(
         graph, producer_name=PRODUCER, ir_version=IR_VERSION, opset_imports=[opset]
     )
-    said = json.dumps(_description(program, borders, constants), sort_keys=True)
+    said = json.dumps(_description(program, borders or in_steps(program), constants))
     helper.set_model_props(found, {FORMAT: VERSION, NETWORK: said})
     return found
+
+
+def _names(program: QuantizedGraph, borders: Borders | None) -> list[str]:
+    """Names in the graph that are those of the network."""
+    if borders is None:
+        return list(dump_program(program)[1])
+    _, arrays = sealed.describe(program, borders.encoding, borders.decodings)
+    return [*arrays, *(node.id for node in (*program.inputs, *program.readouts))]
 
 
 def _between_reals(
@@ -102,9 +112,11 @@ def _between_reals(
     """
     asm, entries, outputs = made.asm, list[ValueInfoProto](), list[ValueInfoProto]()
     within, asm.nodes = asm.nodes, []
-    for (name, value), encoding in zip(made.inputs.items(), borders.encoding.parts, strict=True):
+    parts = borders.encoding.parts
+    for k, (name, value) in enumerate(made.inputs.items()):
+        encoding, key = parts[k], sealed.encoding_key(k, len(parts))
         entries.append(_info(name, np.dtype(np.float32), encoding.shape))
-        unit = asm.parameter(unit_of(name), np.asarray(encoding.unit, FLOAT64))
+        unit = asm.parameter(key, np.asarray(encoding.unit, FLOAT64))
         unit = asm.along(unit, encoding.unit, encoding.shape)
         x = asm.cast(name, FLOAT64, f"{name}:wide")
         x = asm.add("Div", x, unit, called=f"{name}:steps")
@@ -118,7 +130,7 @@ def _between_reals(
     for name, value in readouts.items():
         decoding = borders.decodings[name]
         outputs.append(_info(name, FLOAT64, decoding.shape))
-        unit = asm.parameter(unit_of(name), np.asarray(decoding.unit, FLOAT64))
+        unit = asm.parameter(f"{name}:decoding", np.asarray(decoding.unit, FLOAT64))
         unit = asm.along(unit, decoding.unit, value.shape)
         y = asm.add("Mul", asm.cast(value.name, FLOAT64, f"{name}:wide"), unit, called=f"{name}:y")
         shape = asm.constant([0, *decoding.shape], INT64)
@@ -142,21 +154,31 @@ def _used(made: Network, outputs: list[str]) -> tuple[list[NodeProto], dict[str,
 
 
 def _description(
-    program: QuantizedGraph, borders: Borders | None, constants: Mapping[str, Array]
+    program: QuantizedGraph, borders: Borders, constants: Mapping[str, Array]
 ) -> dict[str, Any]:
     """The network without the arrays that the graph holds."""
-    description, arrays = dump_program(program)
-    said: dict[str, Any] = {"program": description, "uniform": {}}
+    said, arrays = sealed.describe(program, borders.encoding, borders.decodings)
+    said["uniform"] = {}
     for name, values in arrays.items():
-        if name not in constants:  # no operator needs it: it is the same everywhere, or empty
-            value = int(values.flat[0]) if values.size else 0
-            if (values != value).any():
-                raise TypeError(f"no operator reads '{name}'")
-            said["uniform"][name] = {"shape": list(values.shape), "value": value}
-    if borders is not None:
-        said["encodings"] = [
-            {"low": one.low, "high": one.high, "shape": list(one.shape), "maps": list(one.maps)}
-            for one in borders.encoding.parts
-        ]
-        said["decodings"] = {name: list(one.shape) for name, one in borders.decodings.items()}
+        if name in constants:
+            continue  # no operator needs others: they are the same everywhere, or empty
+        value = values.flat[0].item() if values.size else 0
+        if (values != value).any():
+            raise TypeError(f"no operator reads '{name}'")
+        said["uniform"][name] = {"shape": list(values.shape), "value": value}
     return said
+
+
+def in_steps(program: QuantizedGraph) -> Borders:
+    """The borders of a network whose real values are its integers."""
+    one = np.ones(1)
+
+    def maps(shape: Shape) -> Shape:
+        return (*shape, 1, 1)[:3] if len(shape) < 3 else shape
+
+    encodings = (
+        InputEncoding(one, node.low, node.high, node.shape, maps(node.shape))
+        for node in program.inputs
+    )
+    outputs = {node.id: OutputDecoding(one, node.shape) for node in program.readouts}
+    return Borders(join_encodings(encodings), outputs)

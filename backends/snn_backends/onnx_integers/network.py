@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from snn_backends.onnx_integers import neurons, synapses
@@ -19,7 +19,6 @@ from snn_compile.ir.quantized import (
     SparseSynapses,
 )
 from snn_compile.ir.schedule import integer_network
-from snn_compile.ir.serialize import dump_program
 from snn_compile.ir.spiking import InputCoding
 
 WHOLE = (InputCoding.CURRENT, InputCoding.GRADED, InputCoding.FRAME)
@@ -74,19 +73,18 @@ def _refused(node: Input | Population, what: str, code: str) -> UnsupportedError
     )
 
 
-def build(program: QuantizedGraph, *, between_reals: bool = False) -> Network:
+def build(
+    program: QuantizedGraph, reserved: Iterable[str] = (), *, between_reals: bool = False
+) -> Network:
     """The operators of an integer network of one step; errors are collected.
 
     Args:
         program: the network.
-        between_reals: whether the names of inputs and outputs are those of real values.
+        reserved: names that are the network's own.
+        between_reals: whether inputs and outputs are integers of real values, which have the names.
     """
     made = Network()
-    _, arrays = dump_program(program)
-    made.asm.reserve(arrays)
-    if between_reals:
-        ends = [*program.inputs, *program.readouts]
-        made.asm.reserve([*(node.id for node in ends), *(unit_of(node.id) for node in ends)])
+    made.asm.reserve(reserved)
     for node in program.graph:
         if isinstance(node, Input):
             dtype = type_for(node.low, node.high)
@@ -102,11 +100,6 @@ def build(program: QuantizedGraph, *, between_reals: bool = False) -> Network:
                 low, high = getattr(node, "messages", (0, 1))
                 made.messages[node.id] = Value(node.id, node.shape, type_for(low, high), low, high)
     return made
-
-
-def unit_of(name: str) -> str:
-    """The name of the real value of one step of an input or output."""
-    return f"{name}:unit"
 
 
 def _population(made: Network, program: QuantizedGraph, node: Population, called: str) -> Value:

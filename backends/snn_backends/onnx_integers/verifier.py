@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from snn_backends.onnx_integers.assembly import Array, Value
+from snn_backends.onnx_integers.assembly import Array
 from snn_backends.onnx_integers.file import REALS, Borders, content, model, models
-from snn_backends.onnx_integers.network import build
 from snn_compile.errors import DeviceError
 from snn_compile.files.documents import first_line
 from snn_compile.hil.divergence import Divergence, divergence_in
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.fixedpoint import Int
-from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.schedule import integer_network
 from snn_compile.sim import reference
@@ -25,6 +22,8 @@ from snn_compile.sim.batches import Advance
 
 AGAINST = "onnx"
 PROVIDERS = ["CPUExecutionProvider"]
+TYPES = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(int64)": np.int64}
+"""Of encoded inputs."""
 
 
 def verify(
@@ -71,12 +70,11 @@ def compare_integers(
 ) -> tuple[int, Divergence | None]:
     """Number of integers compared, and the first that differs."""
     at_once = integer_network(program)
-    made = build(at_once)
-    run = session(content(model(program, every_message=True)))
+    runtime = session(content(model(program, every_message=True)))
     compared, found = 0, None
     for first, expected in reference.record_runs(at_once, frames):
         piece = frames[first : first + expected.n_stimuli]
-        sent = run(None, fed(at_once, made.inputs, piece))
+        sent = runtime.run(None, fed(runtime, at_once, piece))
         for node, actual in zip(at_once.populations, sent, strict=True):
             messages = expected.messages[node.id]
             compared += messages.size
@@ -91,14 +89,14 @@ def compare_reals(program: QuantizedGraph, borders: Borders, frames: Int) -> tup
     units = np.reshape(encoding.unit, (-1, *[1] * (len(encoding.shape) - 1)))
     x = (frames.reshape(len(frames), *encoding.shape) * units).astype(np.float32)
     expected = reference.run(at_once, encoding(x)).outputs
-    run = session(content(model(program, borders)))
+    runtime = session(content(model(program, borders)))
     parts = at_once.inputs.split(x.reshape(len(x), *at_once.inputs.shape), 1)
     shapes = {
         node.id: part.shape for node, part in zip(at_once.inputs, encoding.parts, strict=True)
     }
     given = {name: value.reshape(len(x), *shapes[name]) for name, value in parts.items()}
     compared, wrong = 0, []
-    for node, actual in zip(at_once.readouts, run(None, given), strict=True):
+    for node, actual in zip(at_once.readouts, runtime.run(None, given), strict=True):
         decoded = borders.decodings[node.id](expected[node.id])
         compared += decoded.size
         if decoded.shape != actual.shape or (decoded != actual).any():
@@ -106,14 +104,15 @@ def compare_reals(program: QuantizedGraph, borders: Borders, frames: Int) -> tup
     return compared, wrong
 
 
-def fed(at_once: QuantizedGraph, inputs: Mapping[NodeId, Value], frames: Int) -> dict[str, Array]:
-    """Encoded samples in the types of the file's inputs."""
-    parts = at_once.inputs.split(frames, 1)
-    return {value.name: parts[name].astype(value.dtype) for name, value in inputs.items()}
+def fed(runtime: Any, at_once: QuantizedGraph, frames: Int) -> dict[str, Array]:
+    """Encoded samples for the inputs of a session, in their types."""
+    values = at_once.inputs.split(frames, 1).values()
+    entries = zip(runtime.get_inputs(), values, strict=True)
+    return {entry.name: part.astype(TYPES[entry.type]) for entry, part in entries}
 
 
 def session(model_bytes: bytes) -> Any:
-    """The ``run`` of a model in onnxruntime, on the processor.
+    """A model in onnxruntime, on the processor.
 
     Raises:
         DeviceError: it refuses the model.
@@ -122,7 +121,7 @@ def session(model_bytes: bytes) -> Any:
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(model_bytes, options, providers=PROVIDERS).run
+        return onnxruntime.InferenceSession(model_bytes, options, providers=PROVIDERS)
     except Exception as error:
         raise DeviceError(
             f"onnxruntime {onnxruntime.__version__} refuses the file: {first_line(error)}",
