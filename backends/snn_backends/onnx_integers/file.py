@@ -158,6 +158,7 @@ def _description(
 ) -> dict[str, Any]:
     """The network without the arrays that the graph holds."""
     said, arrays = sealed.describe(program, borders.encoding, borders.decodings)
+    said["hash"] = sealed.hash_of(arrays)
     said["uniform"] = {}
     for name, values in arrays.items():
         if name in constants:
@@ -180,5 +181,6 @@ def in_steps(program: QuantizedGraph) -> Borders:
         InputEncoding(one, node.low, node.high, node.shape, maps(node.shape))
         for node in program.inputs
     )
-    outputs = {node.id: OutputDecoding(one, node.shape) for node in program.readouts}
+    maps_out = [node for node in program.readouts if len(node.shape) == 3]
+    outputs = {node.id: OutputDecoding(one, node.shape) for node in maps_out}
     return Borders(join_encodings(encodings), outputs)

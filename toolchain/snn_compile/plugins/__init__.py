@@ -28,6 +28,7 @@ from snn_compile.plugins.contracts import (
     StatesEncoding,
     Verifiable,
 )
+from snn_compile.plugins.integers import ImportedIntegers, ReadsIntegers
 from snn_compile.plugins.loading import Plugins
 
 __all__ = [
@@ -41,11 +42,13 @@ __all__ = [
     "HasSourceRuntime",
     "HostRuntime",
     "Imported",
+    "ImportedIntegers",
     "ImportedSpiking",
     "KnowsProbabilities",
     "LayerValues",
     "NeedsEnvironment",
     "Plugins",
+    "ReadsIntegers",
     "ReadsMoreFiles",
     "RunsEveryOutput",
     "RunsOnHost",
@@ -65,7 +68,7 @@ FRONTENDS: Plugins[Frontend | SpikingFrontend] = Plugins(
     "snn_compile.frontends",
     "frontend",
     (Frontend, SpikingFrontend),
-    (HasSourceRuntime, ConfigurableFrontend, ReadsMoreFiles, RunsOnHost),
+    (HasSourceRuntime, ConfigurableFrontend, ReadsIntegers, ReadsMoreFiles, RunsOnHost),
 )
 BACKENDS: Plugins[Backend] = Plugins(
     "snn_compile.backends",
