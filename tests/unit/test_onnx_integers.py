@@ -248,7 +248,7 @@ def test_the_folder_is_verified(compiled, tmp_path):
     )
     assert outcome.equal
     assert outcome.stimuli == 4
-    for name in (file.INTEGERS, file.REALS):
+    for name in (file.INTEGERS, file.REALS, file.QUANTIZED):
         onnx.checker.check_model(tmp_path / "onnx" / name, full_check=True)
 
 
@@ -256,7 +256,7 @@ def test_the_same_bytes_again(compiled, tmp_path):
     for folder in (tmp_path / "a", tmp_path / "b"):
         compiled.emit("onnx", folder)
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert names == [file.INTEGERS, file.REALS]
+    assert names == [file.INTEGERS, file.REALS, file.QUANTIZED]
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 

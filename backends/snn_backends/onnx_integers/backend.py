@@ -30,8 +30,9 @@ class OnnxBackend:
     """Writes a network of one pass as ONNX files whose operators compute its integers.
 
     ``integers.onnx`` takes encoded values and returns potentials. ``model.onnx``, written where the
-    units are known, takes and returns real values. Networks of graded neurons are of one
-    pass, and so are those that sync and radix coding spread over time; others are refused.
+    units are known, takes and returns real values. So does ``qdq.onnx``, whose operators are those
+    that accelerators know and whose messages may differ by a step. Networks of graded neurons are
+    of one pass, and those that sync and radix coding spread over time; others are refused.
     """
 
     name = "onnx"
@@ -67,7 +68,8 @@ class OnnxBackend:
             raise UsageError(f"the ONNX backend has no options: {sorted(options)}")
         require_empty(folder)
         raise_all(self.check(program))
-        from snn_backends.onnx_integers.file import content, models
+        from snn_backends.onnx_integers.file import content
+        from snn_backends.onnx_integers.files import models
 
         for name, made in models(program, self._borders_of(program)).items():
             (folder / name).write_bytes(content(made))

@@ -27,7 +27,7 @@ PRODUCER = "snn-compile"
 FORMAT, NETWORK = "snn-compile.format", "snn-compile.network"
 """Metadata: version of the form, and the network without its arrays, as JSON."""
 VERSION = "integers 1"
-INTEGERS, REALS = "integers.onnx", "model.onnx"
+INTEGERS, REALS, QUANTIZED = "integers.onnx", "model.onnx", "qdq.onnx"
 FLOAT64 = np.dtype(np.float64)
 
 
@@ -42,14 +42,6 @@ class Borders:
 
     encoding: Encoding
     decodings: Mapping[NodeId, OutputDecoding]
-
-
-def models(program: QuantizedGraph, borders: Borders | None) -> dict[str, ModelProto]:
-    """The files of a network by name."""
-    found = {INTEGERS: model(program)}
-    if borders is not None:
-        found[REALS] = model(program, borders)
-    return found
 
 
 def content(made: ModelProto) -> bytes:
@@ -115,7 +107,7 @@ def _between_reals(
     parts = borders.encoding.parts
     for k, (name, value) in enumerate(made.inputs.items()):
         encoding, key = parts[k], sealed.encoding_key(k, len(parts))
-        entries.append(_info(name, np.dtype(np.float32), encoding.shape))
+        entries.append(float_input(name, encoding.shape))
         unit = asm.parameter(key, np.asarray(encoding.unit, FLOAT64))
         unit = asm.along(unit, encoding.unit, encoding.shape)
         x = asm.cast(name, FLOAT64, f"{name}:wide")
@@ -136,6 +128,11 @@ def _between_reals(
         shape = asm.constant([0, *decoding.shape], INT64)
         asm.nodes.append(helper.make_node("Reshape", [y, shape], [name], name=name))
     return entries, outputs
+
+
+def float_input(name: str, shape: Shape) -> ValueInfoProto:
+    """An input of real values."""
+    return _info(name, np.dtype(np.float32), shape)
 
 
 def _info(name: str, dtype: DType, shape: Shape) -> ValueInfoProto:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
+from snn_backends.onnx_integers import qdq
 from snn_backends.onnx_integers.assembly import Array
-from snn_backends.onnx_integers.file import REALS, Borders, content, model, models
+from snn_backends.onnx_integers.file import QUANTIZED, REALS, Borders, content, model
+from snn_backends.onnx_integers.files import models
 from snn_compile.errors import DeviceError
 from snn_compile.files.documents import first_line
 from snn_compile.hil.divergence import Divergence, divergence_in
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.schedule import integer_network
 from snn_compile.sim import reference
@@ -35,10 +40,11 @@ def verify(
     """
     faults = differences(program, borders, folder)
     compared, found = compare_integers(program, frames, advance)
+    notes: list[str] = []
     if found is not None:
         faults.append(str(found))
     if borders is not None:
-        more, wrong = compare_reals(program, borders, frames)
+        more, wrong, notes = compare_reals(program, borders, frames)
         compared += more
         faults += wrong
     return Verification(
@@ -49,7 +55,7 @@ def verify(
         compared,
         not faults,
         found,
-        tuple(faults),
+        (*faults, *notes),
     )
 
 
@@ -83,25 +89,90 @@ def compare_integers(
     return compared, found
 
 
-def compare_reals(program: QuantizedGraph, borders: Borders, frames: Int) -> tuple[int, list[str]]:
-    """The same of the file between real values: encoded by it, and decoded."""
-    at_once, encoding = integer_network(program), borders.encoding
-    units = np.reshape(encoding.unit, (-1, *[1] * (len(encoding.shape) - 1)))
-    x = (frames.reshape(len(frames), *encoding.shape) * units).astype(np.float32)
-    expected = reference.run(at_once, encoding(x)).outputs
-    runtime = session(content(model(program, borders)))
+def compare_reals(
+    program: QuantizedGraph, borders: Borders, frames: Int
+) -> tuple[int, list[str], list[str]]:
+    """The same of the files between real values.
+
+    Returns:
+        Number of values compared, differences, and how far the file for accelerators is off.
+    """
+    at_once = integer_network(program)
+    exact = session(content(model(program, borders)))
+    quantized = None
+    if not qdq.obstacle(program):
+        quantized = session(content(qdq.model(program, borders)))
+    compared, wrong, off = 0, dict[str, None](), Deviation()
+    at_a_time = reference.recording_batch_size(at_once)
+    for start in range(0, len(frames), at_a_time):
+        x = reals(borders, frames[start : start + at_a_time])
+        expected = reference.run(at_once, borders.encoding(x)).outputs
+        given = by_input(at_once, borders, x)
+        for node, actual in zip(at_once.readouts, exact.run(None, given), strict=True):
+            decoded = borders.decodings[node.id](expected[node.id])
+            compared += decoded.size
+            if decoded.shape != actual.shape or (decoded != actual).any():
+                wrong[f"{REALS} gives other values of '{node.id}'"] = None
+        if quantized is not None:
+            off.add(at_once, borders, expected, quantized.run(None, given))
+    return compared, list(wrong), [str(off)] if quantized is not None and len(frames) else []
+
+
+@dataclass
+class Deviation:
+    """How far the file for accelerators is from the network, over all its outputs.
+
+    Attributes:
+        largest: difference of an output, in steps of the potential.
+        n_outputs: number of outputs of all samples.
+        n_same: those whose largest value is at the same place.
+        n_equal: those that are equal, rounded to steps.
+    """
+
+    largest: float = 0.0
+    n_outputs: int = 0
+    n_same: int = 0
+    n_equal: int = 0
+
+    def add(
+        self,
+        at_once: QuantizedGraph,
+        borders: Borders,
+        expected: Mapping[NodeId, Int],
+        given: Sequence[Array],
+    ) -> None:
+        """Add some samples."""
+        for node, values in zip(at_once.readouts, given, strict=True):
+            potential = expected[node.id].reshape(len(values), node.shape[0], -1)
+            unit = borders.decodings[node.id].unit[:, None]
+            steps = values.astype(np.float64).reshape(potential.shape) / unit
+            self.largest = max(self.largest, float(np.abs(steps - potential).max(initial=0)))
+            self.n_outputs += len(values)
+            same = (steps.argmax(axis=1) == potential.argmax(axis=1)).all(axis=1)
+            self.n_same += int(same.sum())
+            self.n_equal += int((np.rint(steps) == potential).all(axis=(1, 2)).sum())
+
+    def __str__(self) -> str:
+        return (
+            f"{QUANTIZED} in onnxruntime: {self.n_equal:,} of {self.n_outputs:,} outputs equal,"
+            f" {self.n_same:,} with the same largest value; off by {self.largest:.3g} steps at most"
+        )
+
+
+def reals(borders: Borders, frames: Int) -> Array:
+    """Real values around the steps of the input, float32: some are encoded as their neighbours."""
+    encoding = borders.encoding
+    unit = np.reshape(encoding.unit, (-1, *[1] * (len(encoding.shape) - 1)))
+    apart = np.random.default_rng(0).uniform(-0.6, 0.6, (len(frames), *encoding.shape))
+    x: Array = (frames.reshape(len(frames), *encoding.shape) + apart) * unit
+    return x.astype(np.float32)
+
+
+def by_input(at_once: QuantizedGraph, borders: Borders, x: Array) -> dict[str, Array]:
+    """Real samples (N, *shape) for each input by its name."""
     parts = at_once.inputs.split(x.reshape(len(x), *at_once.inputs.shape), 1)
-    shapes = {
-        node.id: part.shape for node, part in zip(at_once.inputs, encoding.parts, strict=True)
-    }
-    given = {name: value.reshape(len(x), *shapes[name]) for name, value in parts.items()}
-    compared, wrong = 0, []
-    for node, actual in zip(at_once.readouts, runtime.run(None, given), strict=True):
-        decoded = borders.decodings[node.id](expected[node.id])
-        compared += decoded.size
-        if decoded.shape != actual.shape or (decoded != actual).any():
-            wrong.append(f"{REALS} gives other values of '{node.id}'")
-    return compared, wrong
+    encodings = zip(parts.items(), borders.encoding.parts, strict=True)
+    return {name: part.reshape(len(x), *one.shape) for (name, part), one in encodings}
 
 
 def fed(runtime: Any, at_once: QuantizedGraph, frames: Int) -> dict[str, Array]:
