@@ -21,7 +21,7 @@ LIMITS = {
     INT64: (-(1 << 63) + 1, (1 << 63) - 1),
 }
 """What a tensor of each type may hold here; narrower types first."""
-UNSIGNED = {INT32: np.dtype(np.uint32), INT64: np.dtype(np.uint64)}
+UNSIGNED: dict[DType, DType] = {INT32: np.dtype(np.uint32), INT64: np.dtype(np.uint64)}
 
 
 class BeyondError(ArithmeticError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,11 @@ def verify(
     if found is not None:
         faults.append(str(found))
     if borders is not None:
-        more, wrong, notes = compare_reals(program, borders, frames)
+        more, wrong = compare_reals(program, borders, frames)
         compared += more
         faults += wrong
+        if len(frames) and not qdq.obstacle(program):
+            notes.append(str(deviation(program, borders, frames)))
     return Verification(
         AGAINST,
         f"onnxruntime {onnxruntime.__version__}, written anew: what every neuron sends in a pass",
@@ -89,33 +91,40 @@ def compare_integers(
     return compared, found
 
 
-def compare_reals(
-    program: QuantizedGraph, borders: Borders, frames: Int
-) -> tuple[int, list[str], list[str]]:
-    """The same of the files between real values.
-
-    Returns:
-        Number of values compared, differences, and how far the file for accelerators is off.
-    """
+def compare_reals(program: QuantizedGraph, borders: Borders, frames: Int) -> tuple[int, list[str]]:
+    """Number of real outputs compared, and the outputs of which one differs."""
     at_once = integer_network(program)
-    exact = session(content(model(program, borders)))
-    quantized = None
-    if not qdq.obstacle(program):
-        quantized = session(content(qdq.model(program, borders)))
-    compared, wrong, off = 0, dict[str, None](), Deviation()
-    at_a_time = reference.recording_batch_size(at_once)
-    for start in range(0, len(frames), at_a_time):
-        x = reals(borders, frames[start : start + at_a_time])
-        expected = reference.run(at_once, borders.encoding(x)).outputs
-        given = by_input(at_once, borders, x)
-        for node, actual in zip(at_once.readouts, exact.run(None, given), strict=True):
+    runtime = session(content(model(program, borders)))
+    compared, wrong = 0, dict[str, None]()
+    for x, expected in pieces(at_once, borders, frames):
+        given = runtime.run(None, by_input(at_once, borders, x))
+        for node, actual in zip(at_once.readouts, given, strict=True):
             decoded = borders.decodings[node.id](expected[node.id])
             compared += decoded.size
             if decoded.shape != actual.shape or (decoded != actual).any():
                 wrong[f"{REALS} gives other values of '{node.id}'"] = None
-        if quantized is not None:
-            off.add(at_once, borders, expected, quantized.run(None, given))
-    return compared, list(wrong), [str(off)] if quantized is not None and len(frames) else []
+    return compared, list(wrong)
+
+
+def deviation(program: QuantizedGraph, borders: Borders, frames: Int) -> Deviation:
+    """How far the file for accelerators is off."""
+    at_once, found = integer_network(program), Deviation()
+    runtime = session(content(qdq.model(program, borders)))
+    for x, expected in pieces(at_once, borders, frames):
+        given = runtime.run(None, by_input(at_once, borders, x))
+        for node, values in zip(at_once.readouts, given, strict=True):
+            found.add(expected[node.id], values, borders.decodings[node.id].unit)
+    return found
+
+
+def pieces(
+    at_once: QuantizedGraph, borders: Borders, frames: Int
+) -> Iterator[tuple[Array, Mapping[NodeId, Int]]]:
+    """Real samples, a few at a time, and the potentials that are right for them."""
+    at_a_time = reference.recording_batch_size(at_once)
+    for start in range(0, len(frames), at_a_time):
+        x = reals(borders, frames[start : start + at_a_time])
+        yield x, reference.run(at_once, borders.encoding(x)).outputs
 
 
 @dataclass
@@ -123,39 +132,36 @@ class Deviation:
     """How far the file for accelerators is from the network, over all its outputs.
 
     Attributes:
-        largest: difference of an output, in steps of the potential.
+        off: largest difference, in steps of the potential.
+        reach: largest potential.
         n_outputs: number of outputs of all samples.
         n_same: those whose largest value is at the same place.
-        n_equal: those that are equal, rounded to steps.
     """
 
-    largest: float = 0.0
+    off: float = 0.0
+    reach: int = 0
     n_outputs: int = 0
     n_same: int = 0
-    n_equal: int = 0
 
-    def add(
-        self,
-        at_once: QuantizedGraph,
-        borders: Borders,
-        expected: Mapping[NodeId, Int],
-        given: Sequence[Array],
-    ) -> None:
-        """Add some samples."""
-        for node, values in zip(at_once.readouts, given, strict=True):
-            potential = expected[node.id].reshape(len(values), node.shape[0], -1)
-            unit = borders.decodings[node.id].unit[:, None]
-            steps = values.astype(np.float64).reshape(potential.shape) / unit
-            self.largest = max(self.largest, float(np.abs(steps - potential).max(initial=0)))
-            self.n_outputs += len(values)
-            same = (steps.argmax(axis=1) == potential.argmax(axis=1)).all(axis=1)
-            self.n_same += int(same.sum())
-            self.n_equal += int((np.rint(steps) == potential).all(axis=(1, 2)).sum())
+    @property
+    def relative(self) -> float:
+        """The largest difference as a share of the largest potential."""
+        return self.off / max(self.reach, 1)
+
+    def add(self, potential: Int, values: Array, unit: Array) -> None:
+        """Add an output of some samples, (N, C, ...)."""
+        n, channels = potential.shape[:2]
+        right = potential.reshape(n, channels, -1)
+        steps = values.astype(np.float64).reshape(right.shape) / unit[:, None]
+        self.off = max(self.off, float(np.abs(steps - right).max(initial=0)))
+        self.reach = max(self.reach, int(np.abs(right).max(initial=0)))
+        self.n_outputs += n
+        self.n_same += int((steps.argmax(axis=1) == right.argmax(axis=1)).all(axis=1).sum())
 
     def __str__(self) -> str:
         return (
-            f"{QUANTIZED} in onnxruntime: {self.n_equal:,} of {self.n_outputs:,} outputs equal,"
-            f" {self.n_same:,} with the same largest value; off by {self.largest:.3g} steps at most"
+            f"{QUANTIZED}, in float: {self.n_same:,} of {self.n_outputs:,} outputs with the same"
+            f" largest value; off by {100 * self.relative:.2g} % of the largest at most"
         )
 
 
