@@ -1,13 +1,13 @@
 """The table of the how-to about onnxruntime: emitted ONNX files of the shared models and examples.
 
-    python tests/bench/onnx_out.py [MODEL ...] [--codings graded sync radix] [--compiled FOLDER] [--stimuli 64]
+    python tests/bench/onnx_out.py [MODEL ...] [--codings graded sync radix] [--stimuli 64]
 
 Each model is compiled in three codings with 8-bit weights. "compared" counts what every neuron
 sends in a pass of `integers.onnx`, and the outputs of `model.onnx`; "differing" is how many are not
 the reference's. The file for accelerators, `qdq.onnx`, may differ: the table says for how many
 stimuli the largest output is the same, and by how much an output is off, relative to the largest.
 Times are those of onnxruntime on one thread for a batch of 16, of the user's float file and of
-`model.onnx`, the least of seven. With --compiled, compiled folders are kept there and used again.
+`model.onnx`, the least of seven. With --compiled FOLDER, compiled networks are kept there.
 """
 
 from __future__ import annotations
