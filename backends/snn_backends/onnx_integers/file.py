@@ -46,7 +46,8 @@ class Borders:
 
 def content(made: ModelProto) -> bytes:
     """The bytes of a file, the same for the same model."""
-    return made.SerializeToString(deterministic=True)
+    content: bytes = made.SerializeToString(deterministic=True)
+    return content
 
 
 def model(

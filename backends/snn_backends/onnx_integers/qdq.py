@@ -63,8 +63,6 @@ def obstacle(program: QuantizedGraph) -> str:
             entries = prod(node.shape) * prod(at_once.graph[node.inputs[0]].shape)
             if entries > MAX_MATRIX:
                 return f"'{node.id}' would be a matrix of {entries:,} entries"
-        if isinstance(node, Synapses) and node.exponent < 0:
-            return f"'{node.id}' drops bits of its sums"
     return ""
 
 
@@ -111,13 +109,13 @@ class _Quantized:
         for population in self.program.populations:
             self.sent[population.id] = self._population(population)
         infos = []
-        for node in self.program.readouts:
-            shape = self.borders.decodings[node.id].shape
+        for name in (readout.id for readout in self.program.readouts):
+            shape = self.borders.decodings[name].shape
             view = asm.constant([0, *shape], INT64)
             asm.nodes.append(
-                helper.make_node("Reshape", [self.sent[node.id], view], [node.id], name=node.id)
+                helper.make_node("Reshape", [self.sent[name], view], [name], name=name)
             )
-            infos.append(helper.make_tensor_value_info(node.id, 1, [BATCH, *shape]))
+            infos.append(helper.make_tensor_value_info(name, 1, [BATCH, *shape]))
         return infos
 
     def _encoded(self, node: Input, encoding: InputEncoding) -> str:

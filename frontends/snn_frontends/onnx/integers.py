@@ -10,7 +10,7 @@ import mmap
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import onnx
@@ -27,6 +27,7 @@ from snn_compile.files.documents import (
     parse_json,
     reading,
 )
+from snn_compile.files.typed import complaint
 from snn_compile.plugins import BACKENDS, Backend, ImportedIntegers, StatesBorders
 
 FORMAT, NETWORK = "snn-compile.format", "snn-compile.network"
@@ -42,6 +43,13 @@ TYPES = (
     TensorProto.DOUBLE,
 )
 _HINT = "emit it again, or compile the model that it was made of"
+
+
+class _Uniform(TypedDict):
+    """A parameter that is the same everywhere."""
+
+    shape: list[int]
+    value: int | float
 
 
 def says_so(path: Path) -> bool:
@@ -134,17 +142,9 @@ def _size(shape: list[int]) -> int:
 
 def _uniform(document: Any) -> dict[str, tuple[list[int], Any]]:
     """Shape and value of each such parameter."""
-    if not isinstance(document, dict):
-        raise DamagedError("it does not say which parameters are uniform")
-    found = {}
-    for name, entry in document.items():
-        shape = entry.get("shape") if isinstance(entry, dict) else None
-        value = entry.get("value") if isinstance(entry, dict) else None
-        plain = isinstance(shape, list) and all(type(n) is int for n in shape) and len(shape) <= 8
-        if not plain or type(value) not in (int, float):
-            raise DamagedError(f"'{name[:40]}' is no uniform parameter")
-        found[name] = (shape, value)
-    return found
+    if wrong := complaint(document, dict[str, _Uniform], "uniform"):
+        raise DamagedError(wrong)
+    return {name: (entry["shape"], entry["value"]) for name, entry in document.items()}
 
 
 def _is_written_of(imported: ImportedIntegers, model: onnx.ModelProto) -> bool:
