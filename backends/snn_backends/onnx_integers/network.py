@@ -46,27 +46,27 @@ class Network:
 def refusals(program: QuantizedGraph) -> list[CompileError]:
     """Why a network is not one of a single pass over integers; without its numbers."""
     if program.window.coding == STREAMS:
-        said = "sends changes, so that answers depend on the frames before; a file has one pass"
+        said = "a file of one pass has no frames before, from which the input sends changes"
         return [_refused(program.inputs[0], said, "onnx-state")]
     at_once = integer_network(program)
     found: list[CompileError] = []
     if at_once.input_coding not in WHOLE:
-        said = f"sends {at_once.input_coding.value}, step by step; an ONNX file has one pass"
+        said = f"a file of one pass has no {at_once.input_coding.value} input"
         found.append(_refused(at_once.inputs[0], said, "onnx-input"))
     found += [
-        _refused(node, f"needs more than one pass: that has no {node.trait}", "onnx-neuron")
+        _refused(node, f"a file of one pass has no {node.trait}", "onnx-neuron")
         for node in at_once.populations
         if type(node) not in neurons.MODELS
     ]
     if not found and at_once.window.n_steps > 1:
-        said = f"has {at_once.window.n_steps} steps; an ONNX file has one pass"
+        said = f"a file of one pass has no {at_once.window.n_steps} steps"
         found.append(_refused(at_once.inputs[0], said, "onnx-state"))
     return found
 
 
 def _refused(node: Input | Population, what: str, code: str) -> UnsupportedError:
     return UnsupportedError(
-        f"'{node.id}' {what}",
+        f"'{node.id}': {what}",
         code=code,
         origin=node.origin,
         hint="use --coding graded, sync or radix",
