@@ -159,10 +159,12 @@ def assert_lava(cases, form, environment, folder):
     assert_as_stated(rows(), exclusions.LAVA)
 
 
-@pytest.mark.parametrize(("backend", "stated"), [("nir", "NIR"), ("netx", "NETX")])
+@pytest.mark.parametrize(
+    ("backend", "stated"), [("nir", "NIR"), ("netx", "NETX"), ("onnx", "ONNX")]
+)
 def test_exporters_by_what_they_read_back(cases, backend, stated, tmp_path):
     """What other runtimes make of the files is in ``tests/differential``."""
-    pytest.importorskip({"nir": "nir", "netx": "h5py"}[backend])
+    pytest.importorskip({"nir": "nir", "netx": "h5py", "onnx": "onnxruntime"}[backend])
     rows = [check.verified_by(case, backend, tmp_path, 60) for case in cases]
     assert_as_stated(rows, getattr(exclusions, stated))
 

@@ -201,7 +201,7 @@ def compare(
     """
     from snn_compile.hil import engine, golden
     from snn_compile.hil.verification import Verification
-    from snn_compile.plugins import BACKENDS, Verifiable
+    from snn_compile.plugins import Verifiable
 
     everything = frames is not None or workers is not None
     frames = frames_for(compiled, name, stimuli, frames, everything=everything)
@@ -219,7 +219,7 @@ def compare(
         if not (folder / name).is_dir():
             missing = f"{name}/ is missing, and the seal lists it"
             return Verification(name, "nothing is there", 0, 0, 0, equal=False, details=(missing,))
-        backend = BACKENDS.load(name)
+        backend = compiled.backend(name)
         if not isinstance(backend, Verifiable):
             return Verification(name, "the backend cannot run its output", 0, 0, 0, equal=None)
         shown = frames[:].astype("int64")

@@ -343,7 +343,7 @@ class CompileOptions(TracedOptions):
     )
     layout: Layout = option("nchw", choice(Layout), "Layout of x in the data files.", _DATA, _FLOAT)
     emit: tuple[str, ...] = option(
-        ("lava",), names("B[,B]"), "Backends to emit: c, lava, netx, nir.", _RESULT
+        ("lava",), names("B[,B]"), "Backends to emit: c, lava, netx, nir, onnx.", _RESULT
     )
     max_accuracy_drop: float | None = option(
         None,

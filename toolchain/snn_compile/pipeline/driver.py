@@ -51,6 +51,7 @@ from snn_compile.pipeline.inputs import (
     stimulus,
     with_preprocessing,
 )
+from snn_compile.pipeline.integer_models import check_integers, integers_in, prepare_integers
 from snn_compile.pipeline.nearest import name_nearest
 from snn_compile.pipeline.sampled_steps import (
     Scales,
@@ -124,6 +125,8 @@ def _checked(
     journal = Journal(observer or SilentObserver(), instruments)
     if frontend := spiking_frontend(path):
         return check_spiking(Task(path, options, target), frontend, journal)
+    if integers := integers_in(path):
+        return check_integers(Task(path, options, target), integers, journal)
     placement = Task(path, options, target).placement
     options = for_target(stock.with_stock_defaults(options), target)
     coding = coding_of(options, target.default_coding.value)
@@ -239,6 +242,8 @@ def compile_model(
     with name_nearest(options, partial(_mapped, task.path), partial(input_map, task.path, options)):
         if frontend := spiking_frontend(task.path):
             return finish(prepare_spiking(task, frontend, journal, workers), journal)
+        if integers := integers_in(task.path):
+            return finish(prepare_integers(task, integers, journal), journal)
         return finish(_prepare(task, journal, retrain, workers), journal)
 
 

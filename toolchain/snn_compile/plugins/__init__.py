@@ -24,9 +24,11 @@ from snn_compile.plugins.contracts import (
     RunsOnHost,
     SourceRuntime,
     SpikingFrontend,
+    StatesBorders,
     StatesEncoding,
     Verifiable,
 )
+from snn_compile.plugins.integers import ImportedIntegers, ReadsIntegers
 from snn_compile.plugins.loading import Plugins
 
 __all__ = [
@@ -40,16 +42,19 @@ __all__ = [
     "HasSourceRuntime",
     "HostRuntime",
     "Imported",
+    "ImportedIntegers",
     "ImportedSpiking",
     "KnowsProbabilities",
     "LayerValues",
     "NeedsEnvironment",
     "Plugins",
+    "ReadsIntegers",
     "ReadsMoreFiles",
     "RunsEveryOutput",
     "RunsOnHost",
     "SourceRuntime",
     "SpikingFrontend",
+    "StatesBorders",
     "StatesEncoding",
     "Verifiable",
     "frontend_for",
@@ -63,13 +68,13 @@ FRONTENDS: Plugins[Frontend | SpikingFrontend] = Plugins(
     "snn_compile.frontends",
     "frontend",
     (Frontend, SpikingFrontend),
-    (HasSourceRuntime, ConfigurableFrontend, ReadsMoreFiles, RunsOnHost),
+    (HasSourceRuntime, ConfigurableFrontend, ReadsIntegers, ReadsMoreFiles, RunsOnHost),
 )
 BACKENDS: Plugins[Backend] = Plugins(
     "snn_compile.backends",
     "backend",
     (Backend,),
-    (Verifiable, NeedsEnvironment, StatesEncoding),
+    (Verifiable, NeedsEnvironment, StatesEncoding, StatesBorders),
     BACKEND_NAME,
 )
 DEVICES: Plugins[Device] = Plugins(

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from snn_compile.errors import CompileError
 from snn_compile.hil.verification import Verification
-from snn_compile.ir.encoding import Encoding, InputEncoding
+from snn_compile.ir.encoding import Encoding, InputEncoding, OutputDecoding
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.quantized import QuantizedGraph
@@ -372,6 +372,17 @@ class StatesEncoding(Protocol):
 
     def options_for(self, encoding: Encoding) -> Mapping[str, Any]:
         """Options of ``emit`` that state an encoding."""
+        ...
+
+
+@runtime_checkable
+class StatesBorders(Protocol):
+    """A backend whose files take and return real values, and are verified with them."""
+
+    def with_borders(
+        self, encoding: Encoding, decodings: Mapping[NodeId, OutputDecoding]
+    ) -> Backend:
+        """The backend for a network with these units."""
         ...
 
 

@@ -23,7 +23,7 @@ from snn_compile.options import AUTO, CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
 from snn_compile.printable import printable
-from snn_compile.quantize.quantize import Quantization
+from snn_compile.quantize.quantize import GivenProgram, Quantization
 from snn_compile.report import figures
 from snn_compile.report.bill import with_bill
 from snn_compile.report.environment import environment
@@ -117,7 +117,7 @@ def report(
     path: Path,
     options: Mapping[str, Any],
     model: Mapping[str, Any],
-    quantization: Quantization,
+    quantization: Quantization | GivenProgram,
     journal: Journal,
     mapped: MappedProgram,
     outcome: Outcome,
