@@ -82,7 +82,12 @@ def _show_refusals(model: Path, errors: Sequence[CompileError], as_json: bool) -
 
 def _show_accepted(model: Path, result: Any, as_json: bool) -> None:
     imported = result.imported
-    network = getattr(imported, "ann", None) or imported.network
+    from snn_compile.plugins import ImportedFixed
+
+    fixed = isinstance(imported, ImportedFixed)
+    network = getattr(imported, "ann", None) or (
+        result.mapped.program if fixed else imported.network
+    )
     folded = getattr(imported, "n_folded", 0)
     from snn_compile.fit import fit_findings
 

@@ -37,7 +37,7 @@ from snn_compile.mapping.placement_file import (
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding, PassObserver
 from snn_compile.pipeline.verify_each import VerifyEach
-from snn_compile.plugins import BACKENDS, Backend, Imported, ImportedSpiking
+from snn_compile.plugins import BACKENDS, Backend, Imported, ImportedFixed, ImportedSpiking
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.report import assemble
 from snn_compile.report.evaluation import Outcome
@@ -134,7 +134,7 @@ class CheckResult:
         timing: seconds of each pass.
     """
 
-    imported: Imported | ImportedSpiking
+    imported: Imported | ImportedSpiking | ImportedFixed
     folded: ANNGraph | None
     mapped: MappedProgram
     findings: tuple[Finding, ...]
