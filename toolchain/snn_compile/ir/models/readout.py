@@ -114,6 +114,7 @@ class StartedReadout(Readout):
     initial_potential: QTensor
 
     conformance = "started-readout"
+    sums_windows = False
     wraps = True
     trained = None
 
