@@ -235,7 +235,15 @@ REFUSED = {
     "weight exponent": ([dense(W, CUBA | {"wgtExp": 2})], "net-field", "layer/0/neuron"),
     "graded spikes": ([dense(W, CUBA | {"gradedSpike": True})], "net-field", "layer/0/neuron"),
     "decay": ([dense(W, CUBA | {"vDecay": 4096})], "net-neuron", "layer/0"),
-    "uneven": ([dense(W, CUBA | {"vThMant": [3, 4]})], "net-field", "layer/0/neuron"),
+    "uneven decay": ([dense(W, CUBA | {"vDecay": [3, 4]})], "net-field", "layer/0/neuron"),
+    "uneven": (
+        [
+            {"type": "input", "shape": (1, 1, 2)},
+            conv(np.ones((1, 1, 1, 1)), (1, 1, 2), CUBA | {"vThMant": [[[3]], [[4]]]}),
+        ],
+        "net-field",
+        "layer/1",
+    ),
     "unknown field": ([dense(W, colour=3)], "net-field", "layer/0"),
     "unknown neuron field": ([dense(W, CUBA | {"noise": 3})], "net-field", "layer/0/neuron"),
     "leaky output": ([dense(W, NEVER | {"vDecay": 9})], "net-neuron", "layer/0"),

@@ -298,7 +298,7 @@ def _population(
     made.errors += neuron.unusual(layer.origin)
     return CubaLIFNeurons(
         **place,
-        threshold=QTensor.of(np.full(shape[0], neuron.threshold)),
+        threshold=QTensor.of(_thresholds(layer, neuron.threshold, shape)),
         bias=QTensor.of(bias << FRACTION_BITS),
         current_decay=min(max(NO_MEMORY - neuron.current_kept - 1, 0), NO_MEMORY - 1),
         voltage_decay=min(NO_MEMORY - neuron.voltage_kept, NO_MEMORY - 1),
@@ -306,20 +306,44 @@ def _population(
 
 
 def _bias(layer: Layer, shape: Shape) -> Int:
-    """One bias for each channel, or for each neuron: (C, 1, 1) or (C, H, W).
-
-    Raises:
-        ModelError: it is for another number of neurons.
-    """
+    """One bias for each channel, or for each neuron: (C, 1, 1) or (C, H, W)."""
     if layer.bias is None:
         return np.zeros((shape[0], 1, 1), np.int64)
-    if layer.bias.size == shape[0]:
-        return layer.bias.reshape(-1, 1, 1)
-    if layer.bias.size == prod(shape) and layer.bias.ndim == len(shape):
-        return layer.bias.T if layer.bias.shape == shape[::-1] else layer.bias.reshape(shape)
-    if layer.bias.size == 1:
-        return np.full((shape[0], 1, 1), int(layer.bias.ravel()[0]))
-    raise _misfit(layer, f"has {layer.bias.size} biases for the shape {shape}")
+    return _spread(layer, "biases", layer.bias, shape)
+
+
+def _thresholds(layer: Layer, values: Int, shape: Shape) -> Int:
+    """One threshold for each channel, (C,).
+
+    Raises:
+        UnsupportedError: they differ inside a channel.
+    """
+    spread = _spread(layer, "thresholds", values, shape).reshape(shape[0], -1)
+    if (spread != spread[:, :1]).any():
+        raise UnsupportedError(
+            "thresholds that differ inside a channel",
+            code="net-field",
+            origin=layer.origin,
+            hint="use one value for all neurons of a channel",
+        )
+    return spread[:, 0]
+
+
+def _spread(layer: Layer, name: str, values: Int, shape: Shape) -> Int:
+    """Values for one, for each channel or for each neuron as (C, 1, 1) or (C, H, W).
+
+    Those of each neuron may be in lava-dl's order: columns, rows, channels.
+
+    Raises:
+        ModelError: they are for another number of neurons.
+    """
+    if values.size == shape[0]:
+        return values.reshape(-1, 1, 1)
+    if values.size == 1:
+        return np.full((shape[0], 1, 1), int(values.ravel()[0]))
+    if values.size == prod(shape) and values.ndim == len(shape):
+        return values.T if values.shape == shape[::-1] else values.reshape(shape)
+    raise _misfit(layer, f"has {values.size} {name} for the shape {shape}")
 
 
 def _readout(made: Build, layer: Layer, groups: Sequence[Synapses]) -> Readout | None:
@@ -342,9 +366,10 @@ def _readout(made: Build, layer: Layer, groups: Sequence[Synapses]) -> Readout |
         raise TypeError(f"'{layer.name}' has no neurons")
     graph = Graph([*made.nodes, readout])
     reached = bounds.potential(graph, readout, made.n_steps).magnitude
-    fires = reached > neuron.threshold and neuron.threshold < READABLE - 1
+    least = int(neuron.threshold.min())
+    fires = reached > least and least < READABLE - 1
     if not neuron.sums:
-        if neuron.threshold >= READABLE - 1:
+        if least >= READABLE - 1:
             raise UnsupportedError(
                 f"an output that leaks (iDecay {NO_MEMORY - neuron.current_kept}, vDecay"
                 f" {NO_MEMORY - neuron.voltage_kept}) and never fires: outputs here add up",

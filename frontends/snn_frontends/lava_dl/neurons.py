@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from snn_compile.errors import CompileError, Origin, UnsupportedError
+import numpy as np
+
+from snn_compile.errors import CompileError, Origin, UnsupportedError, raise_all
+from snn_compile.ir.fixedpoint import Int
 from snn_frontends.lava_dl.fields import Fields
 
 SPIKING, DELTA = ("CUBA", "LOIHI"), ("SDNN",)
@@ -32,17 +35,18 @@ OF_TRAINING = ("tauRho", "scaleRho", "messageBits")
 """Fields without effect on integers."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Leaky:
     """Loihi's own neurons.
 
     Attributes:
-        threshold: vThMant, in units of the weight; a spike is beyond it.
+        threshold: vThMant, in units of the weight; a spike is beyond it. One number, or one for
+            each channel or neuron.
         current_kept: 4096ths of the current that a step leaves.
         voltage_kept: the same of the potential.
     """
 
-    threshold: int
+    threshold: Int
     current_kept: int
     voltage_kept: int
 
@@ -70,7 +74,7 @@ class Leaky:
         ]
 
 
-INTEGRATOR = Leaky(1 << 17, NO_MEMORY, 0)
+INTEGRATOR = Leaky(np.array([1 << 17]), NO_MEMORY, 0)
 """What lava-dl's reader makes of a dense layer without neurons: a sum that never fires."""
 
 
@@ -97,8 +101,6 @@ def neuron_of(fields: Fields) -> Neuron:
         ModelError: a field is missing or impossible.
         UnsupportedError: there are no such neurons here (``CompileErrors`` if several complaints).
     """
-    from snn_compile.errors import raise_all
-
     kind = fields.text("type")
     if kind not in (*SPIKING, *DELTA):
         raise UnsupportedError(
@@ -115,17 +117,19 @@ def neuron_of(fields: Fields) -> Neuron:
 
 
 def _leaky(fields: Fields) -> Leaky:
-    threshold, current, voltage = (fields.integer(name) for name in ("vThMant", "iDecay", "vDecay"))
-    if threshold < 0 or not (0 <= current <= NO_MEMORY and 0 <= voltage <= NO_MEMORY):
+    current, voltage = fields.integer("iDecay"), fields.integer("vDecay")
+    threshold = np.atleast_1d(fields.integers("vThMant"))
+    least = int(threshold.min())
+    if least < 0 or not (0 <= current <= NO_MEMORY and 0 <= voltage <= NO_MEMORY):
         raise fields.invalid(
-            f"vThMant {threshold}, iDecay {current}, vDecay {voltage}: a threshold is 0 or more and"
+            f"vThMant {least}, iDecay {current}, vDecay {voltage}: a threshold is 0 or more and"
             f" a decay 0 to {NO_MEMORY}"
         )
-    theta = fields.integer("theta", threshold << THRESHOLD_BITS)
-    never = threshold >= (1 << 17) - 1  # an output that only integrates keeps its theta
-    if theta != threshold << THRESHOLD_BITS and not never:
+    theta = fields.integer("theta", least << THRESHOLD_BITS)
+    never = least >= (1 << 17) - 1  # an output that only integrates keeps its theta
+    if theta != least << THRESHOLD_BITS and not never:
         raise fields.invalid(
-            f"its theta {theta} is not vThMant {threshold} times {1 << THRESHOLD_BITS}"
+            f"its theta {theta} is not vThMant {least} times {1 << THRESHOLD_BITS}"
         )
     return Leaky(threshold, NO_MEMORY - current, NO_MEMORY - voltage)
 
