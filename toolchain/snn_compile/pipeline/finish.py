@@ -42,6 +42,7 @@ from snn_compile.quantize.quantize import Quantization
 from snn_compile.report import assemble
 from snn_compile.report.evaluation import Outcome
 from snn_compile.report.journal import Journal
+from snn_compile.report.layers import Activity
 from snn_compile.samples.arrays import Labels, Samples
 from snn_compile.samples.named import ArraysLike
 from snn_compile.sealed import tail
@@ -132,6 +133,7 @@ class CheckResult:
         mapped: the network on the target.
         findings: findings of the import, of these passes and of the mapping.
         timing: seconds of each pass.
+        activity: of a network in fixed point, if samples were given.
     """
 
     imported: Imported | ImportedSpiking | ImportedFixed
@@ -139,6 +141,7 @@ class CheckResult:
     mapped: MappedProgram
     findings: tuple[Finding, ...]
     timing: list[dict[str, Any]]
+    activity: Activity | None = None
 
 
 def pass_observer(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -32,7 +32,7 @@ from snn_compile.report.layers import Activity
 from snn_compile.report.shards import Answers, join, shards_of
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.outputs import Expected, OutputShapes, stated_kinds
-from snn_compile.samples.rows import blocks
+from snn_compile.samples.rows import Array, blocks
 from snn_compile.samples.spike_trains import TrainData, load_trains
 from snn_compile.sim import bounds, engine
 from snn_compile.sim.frames import encoded
@@ -40,21 +40,27 @@ from snn_compile.targets.target import Target
 
 FACTS = {"network": SPIKING, "coding": "rate"}
 """Properties that decide which options apply."""
-NO_DATA = TrainData(None, None, None)
 
 
 def check_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> CheckResult:
-    """Import a network and map it, without data.
+    """Import a network and map it; count the messages of samples, if there are any.
 
     Raises:
         CompileError: as ``prepare_fixed``.
     """
     imported = frontend.read_fixed(task.path, task.options)
-    arrival = _arrival(imported, task.options, NO_DATA, str(task.path))
+    samples = _samples(imported, task, _outputs(imported, task.options))
+    arrival = _arrival(imported, task.options, samples, str(task.path))
     program, findings = _fitted(imported.network(arrival), task.target, task.options)
     mapped = map_program(program, task.target, task.placement)
     found = (*imported.findings, *fit_findings(findings), *mapped.findings)
-    return CheckResult(imported, None, mapped.graph, found, journal.timing)
+    activity = None
+    if samples.evaluate is not None:
+        encoding = _encoding(imported, arrival)
+        found += tuple(_cut(samples.evaluate, arrival))
+        run = engine.run(program, encoded(encoding, samples.evaluate.x))
+        activity = Activity(run.activity, len(samples.evaluate))
+    return CheckResult(imported, None, mapped.graph, found, journal.timing, activity)
 
 
 def prepare_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> PreparedNetwork:
@@ -71,11 +77,8 @@ def prepare_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> Prep
         imported = frontend.read_fixed(task.path, options)
     journal.add_findings(imported.findings)
     journal.add_findings(assemble.ignored(options, FACTS))
-    shape, n_steps = imported.input_shape, imported.window.n_steps
-    shapes = {str(name): of_output for name, of_output in imported.output_shapes.items()}
-    outputs = OutputShapes(shapes, stated_kinds(options.output_kind))
-    raise_all(outputs.unknown())
-    samples = load_trains(options, shape, n_steps, outputs, task.calibrate, task.evaluate)
+    outputs = _outputs(imported, options)
+    samples = _samples(imported, task, outputs)
     arrival = _arrival(imported, options, samples, str(task.path))
     journal.observer.stage("import", f"{imported.n_nodes} layers, in fixed point already")
     program, findings = _fitted(imported.network(arrival), task.target, options)
@@ -91,7 +94,7 @@ def prepare_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> Prep
         for one in (samples.evaluate.expected if samples.evaluate else outputs.expected({}, 0, ""))
     }
     expected = tuple(by_name[str(output)] for output in decodings)
-    facts = {"input_shape": list(shape), "weights": imported.n_weights}
+    facts = {"input_shape": list(imported.input_shape), "weights": imported.n_weights}
     in_effect = options.in_effect(FACTS, assemble.used(program, arrival.coding))
     return PreparedNetwork(
         program,
@@ -106,6 +109,18 @@ def prepare_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> Prep
         None,
         task.placement,
     )
+
+
+def _outputs(imported: ImportedFixed, options: CompileOptions) -> OutputShapes:
+    shapes = {str(name): of_output for name, of_output in imported.output_shapes.items()}
+    outputs = OutputShapes(shapes, stated_kinds(options.output_kind))
+    raise_all(outputs.unknown())
+    return outputs
+
+
+def _samples(imported: ImportedFixed, task: Task, outputs: OutputShapes) -> TrainData:
+    shape, n_steps = imported.input_shape, imported.window.n_steps
+    return load_trains(task.options, shape, n_steps, outputs, task.calibrate, task.evaluate)
 
 
 def _arrival(
@@ -244,7 +259,7 @@ class _Fixed:
 
 
 def _evaluate(network: _Fixed, samples: Samples | None, journal: Journal) -> Outcome:
-    """Accuracy and agreement in fixed point; empty without samples."""
+    """Accuracy in fixed point, with labels; there is no other network to agree with."""
     ladder = Ladder(network.expected)
     if samples is None:
         return Outcome(more={"outputs": described(network.decodings, ladder)})
@@ -255,15 +270,19 @@ def _evaluate(network: _Fixed, samples: Samples | None, journal: Journal) -> Out
             run = engine.run(network.program, frames, first=shard.start, advance=advance)
             of_shard = Ladder(network.expected)
             values = decoded(network.decodings, run)
-            answers = {"fixed": [some[:] for some in of_shard.answers_of(values)]}
-            parts.append(Answers(answers, "the network of the file", run.activity))
+            stages: dict[str, Sequence[Array]] = {
+                "fixed": [some[:] for some in of_shard.answers_of(values)]
+            }
+            parts.append(Answers(stages, "the network of the file", run.activity))
         answers = join(network.expected, iter(parts))
-    ladder.add_answers("fixed", answers.stages["fixed"], answers.note)
-    ladder.repeat("mapped", "fixed")
+    labelled = any(one.y is not None for one in network.expected)
+    if labelled:
+        ladder.add_answers("fixed", answers.stages["fixed"], answers.note)
+        ladder.repeat("mapped", "fixed")
     return Outcome(
         ladder.rungs,
         Activity(answers.activity, len(samples)),
         {},
         engine.simulator(network.program),
-        more={"outputs": described(network.decodings, ladder, samples.x)},
+        more={"outputs": described(network.decodings, ladder, samples.x if labelled else None)},
     )
