@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -35,7 +35,9 @@ from snn_compile.samples.outputs import Expected, OutputShapes, stated_kinds
 from snn_compile.samples.rows import Array, blocks
 from snn_compile.samples.spike_trains import TrainData, load_trains
 from snn_compile.sim import bounds, engine
+from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.frames import encoded
+from snn_compile.sim.reference import Run, join_runs
 from snn_compile.targets.target import Target
 
 FACTS = {"network": SPIKING, "coding": "rate"}
@@ -58,8 +60,8 @@ def check_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> CheckR
     if samples.evaluate is not None:
         encoding = _encoding(imported, arrival)
         found += tuple(_cut(samples.evaluate, arrival))
-        run = engine.run(program, encoded(encoding, samples.evaluate.x))
-        activity = Activity(run.activity, len(samples.evaluate))
+        runs = list(_runs(program, encoding, samples.evaluate))
+        activity = Activity(join_runs(runs, record=False).activity, len(samples.evaluate))
     return CheckResult(imported, None, mapped.graph, found, journal.timing, activity)
 
 
@@ -258,6 +260,17 @@ class _Fixed:
     expected: tuple[Expected, ...]
 
 
+def _runs(
+    program: QuantizedGraph,
+    encoding: InputEncoding,
+    samples: Samples,
+    advance: Advance = no_progress,
+) -> Iterator[Run]:
+    """The run of each part of the samples, in order."""
+    for shard in shards_of(samples.x):
+        yield engine.run(program, encoded(encoding, shard.x), first=shard.start, advance=advance)
+
+
 def _evaluate(network: _Fixed, samples: Samples | None, journal: Journal) -> Outcome:
     """Accuracy in fixed point, with labels; there is no other network to agree with."""
     ladder = Ladder(network.expected)
@@ -265,9 +278,7 @@ def _evaluate(network: _Fixed, samples: Samples | None, journal: Journal) -> Out
         return Outcome(more={"outputs": described(network.decodings, ladder)})
     parts = []
     with journal.progress("evaluate", pluralize(len(samples), "sample"), len(samples)) as advance:
-        for shard in shards_of(samples.x):
-            frames = encoded(network.encoding, shard.x)
-            run = engine.run(network.program, frames, first=shard.start, advance=advance)
+        for run in _runs(network.program, network.encoding, samples, advance):
             of_shard = Ladder(network.expected)
             values = decoded(network.decodings, run)
             stages: dict[str, Sequence[Array]] = {
