@@ -21,6 +21,7 @@ from snn_compile.ir.quantized import (
     QuantizedGraph,
     Readout,
     Synapses,
+    ThresholdDeltaNeurons,
     along_channels,
 )
 from snn_compile.ir.spiking import Reset
@@ -127,6 +128,8 @@ def _not_stock(program: QuantizedGraph, node: Population) -> str:
     if not isinstance(node, IFNeurons):
         if type(node).__name__.startswith("SigmaDelta"):
             return "netx's SigmaDelta has no multiplier and drops bits: its messages would differ"
+        if isinstance(node, ThresholdDeltaNeurons):
+            return "netx never resets neurons that send changes, as each sample here does"
         return f"netx has no neuron like {node.model}"
     if node.burst > 1:
         return "netx has no neuron that sends several spikes at once: omit --burst"

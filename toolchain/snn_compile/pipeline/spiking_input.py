@@ -31,8 +31,26 @@ def input_coding_of(
     Raises:
         UsageError: options that do not apply, or that contradict the data.
     """
+    assumed = InputCoding.CURRENT if imported.encoding is not None else InputCoding.EVENTS
+    return chosen_coding(imported.network.window.coding, assumed, options, trains)
+
+
+def chosen_coding(
+    coding: str, assumed: InputCoding, options: CompileOptions, trains: bool | None
+) -> InputCoding:
+    """Input coding: from the data, else from the options, else the assumed one.
+
+    Args:
+        coding: of the network.
+        assumed: input coding of the file.
+        options: of the compilation.
+        trains: whether samples have a frame for each step; None without samples.
+
+    Raises:
+        UsageError: options that do not apply, or that contradict the data.
+    """
     allowed = {c.value: c for c in (InputCoding.EVENTS, InputCoding.CURRENT)}
-    if options.coding not in (None, imported.network.window.coding):
+    if options.coding not in (None, coding):
         raise UsageError(
             f"the network is already a spiking one: coding {options.coding} does not apply",
             code="bad-option",
@@ -58,8 +76,7 @@ def input_coding_of(
         )
     wanted = allowed.get(options.input or "")
     if trains is None:
-        states = InputCoding.CURRENT if imported.encoding is not None else InputCoding.EVENTS
-        return wanted or states
+        return wanted or assumed
     found = InputCoding.EVENTS if trains else InputCoding.CURRENT
     if wanted not in (None, found):
         raise UsageError(
@@ -100,7 +117,7 @@ def encoding_of(
             )
         ]
     else:
-        low, high, is_whole = _range(samples)
+        low, high, is_whole = range_of(samples)
         whole = is_whole and max(-low, high) <= MAX_INTEGER
     if whole:
         return InputEncoding(np.ones(1), int(min(low, 0)), int(max(high, 1)), shape, maps), findings
@@ -121,7 +138,7 @@ def _stated(imported: ImportedSpiking, data: TrainData) -> tuple[InputEncoding, 
     samples = data.calibrate or data.evaluate
     if imported.stated or samples is None:
         return encoding, []
-    low, high, is_whole = _range(samples)
+    low, high, is_whole = range_of(samples)
     if is_whole and encoding.low <= low and encoding.high / 2 <= high <= encoding.high:
         return encoding, []
     unit = max(high / encoding.high, low / min(encoding.low, -1), np.finfo(np.float32).tiny)
@@ -161,7 +178,7 @@ def driven(
     return SpikingGraph(Graph([encoded_input, *nodes]), network.window)
 
 
-def _range(samples: Samples) -> tuple[float, float, bool]:
+def range_of(samples: Samples) -> tuple[float, float, bool]:
     """The smallest value and the largest, and whether all are whole numbers."""
     low = min(float(block.min()) for block in blocks(samples.x))
     high = max(float(block.max()) for block in blocks(samples.x))

@@ -125,7 +125,15 @@ def prepare_spiking(
             samples.evaluate,
             workers,
         ),
-        partial(assemble.report, task.path, in_effect, facts, quantized, journal),
+        partial(
+            assemble.report,
+            task.path,
+            in_effect,
+            facts,
+            quantized.numbers,
+            quantized.network,
+            journal,
+        ),
         quantized,
         task.placement,
     )

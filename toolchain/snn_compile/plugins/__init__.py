@@ -9,12 +9,16 @@ from pathlib import Path
 from snn_compile.errors import CompileError, DeviceError, UsageError, raise_all
 from snn_compile.hil.device import Device
 from snn_compile.plugins.contracts import (
+    Arrival,
     Backend,
     ConfigurableFrontend,
+    FixedFrontend,
+    FixedNetwork,
     Frontend,
     HasSourceRuntime,
     HostRuntime,
     Imported,
+    ImportedFixed,
     ImportedSpiking,
     KnowsProbabilities,
     LayerValues,
@@ -36,12 +40,16 @@ __all__ = [
     "BACKEND_NAME",
     "DEVICES",
     "FRONTENDS",
+    "Arrival",
     "Backend",
     "ConfigurableFrontend",
+    "FixedFrontend",
+    "FixedNetwork",
     "Frontend",
     "HasSourceRuntime",
     "HostRuntime",
     "Imported",
+    "ImportedFixed",
     "ImportedIntegers",
     "ImportedSpiking",
     "KnowsProbabilities",
@@ -64,10 +72,12 @@ __all__ = [
 BACKEND_NAME = re.compile(r"(?!(golden|engine)\Z)[a-z0-9][a-z0-9_-]{0,63}")
 """Allowed names: also a folder's name, and an argument of ``verify --against``."""
 
-FRONTENDS: Plugins[Frontend | SpikingFrontend] = Plugins(
+AnyFrontend = Frontend | SpikingFrontend | FixedFrontend
+
+FRONTENDS: Plugins[AnyFrontend] = Plugins(
     "snn_compile.frontends",
     "frontend",
-    (Frontend, SpikingFrontend),
+    (Frontend, SpikingFrontend, FixedFrontend),
     (HasSourceRuntime, ConfigurableFrontend, ReadsIntegers, ReadsMoreFiles, RunsOnHost),
 )
 BACKENDS: Plugins[Backend] = Plugins(
@@ -92,13 +102,13 @@ def open_device(name: str, options: Mapping[str, str]) -> Device:
     return DEVICES.load(kind, argument, options)
 
 
-def frontend_for(path: Path) -> Frontend | SpikingFrontend:
+def frontend_for(path: Path) -> AnyFrontend:
     """The frontend that reads files with this suffix; ONNX by default.
 
     Raises:
         UsageError: two claim it; or none does, and one cannot be loaded.
     """
-    claims: dict[str, Frontend | SpikingFrontend] = {}
+    claims: dict[str, AnyFrontend] = {}
     broken: list[CompileError] = []
     for name in FRONTENDS.names():
         try:
