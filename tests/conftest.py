@@ -224,6 +224,13 @@ def nir_python() -> Path:
 
 
 @pytest.fixture(scope="session")
+def neurobench_python() -> Path:
+    """A Python with torch, NeuroBench's harness and what this project needs (not itself)."""
+    imports = "import click, neurobench, onnx, rich, scipy, threadpoolctl, torch"
+    return _python("SNN_COMPILE_NEUROBENCH_PYTHON", imports)
+
+
+@pytest.fixture(scope="session")
 def netx_python() -> Path:
     """A Python with lava-nc and lava-dl, whose reader takes ``.net`` files; torch is not needed."""
     imports = "import h5py, lava.proc; from importlib.metadata import version; version('lava-dl')"

@@ -104,7 +104,9 @@ def measure(
     loader = DataLoader(_Labelled(samples, labels, advance), batch, collate_fn=tuple)
     metrics = [ActivationSparsity, SynapticOperations, ClassificationAccuracy]
     with contextlib.redirect_stdout(io.StringIO()) as said, torch.inference_mode():
-        harness = Benchmark(model, loader, [], [classes], [[Footprint, ConnectionSparsity], metrics])
+        harness = Benchmark(
+            model, loader, [], [classes], [[Footprint, ConnectionSparsity], metrics]
+        )
         found = harness.run(quiet=True)
     if "Error" in said.getvalue():  # of a metric; the harness goes on with 0
         raise RuntimeError(said.getvalue().strip())

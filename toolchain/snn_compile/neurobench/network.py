@@ -118,7 +118,8 @@ class Readout(Messages):
     """A readout, which sends nothing and is no activation."""
 
 
-def _module(group: Synapses, source: Shape) -> nn.Module:
+def synapses(group: Synapses, source: Shape) -> nn.Module:
+    """The module of a group of synapses whose source has this shape."""
     match group:
         case ConvSynapses():
             return Convolution(group)
@@ -147,7 +148,7 @@ class Network(nn.Module):
         groups = [node for node in graph if isinstance(node, Synapses)]
         self.sources = [group.inputs[0] for group in groups]
         self.synapses = nn.ModuleList(
-            _module(group, graph[group.inputs[0]].shape) for group in groups
+            synapses(group, graph[group.inputs[0]].shape) for group in groups
         )
         self.populations = nn.ModuleList(
             Messages(node) if isinstance(node, Neurons) else Readout(node)
@@ -168,9 +169,7 @@ class Network(nn.Module):
         """
         compiled, program = self.compiled, self.compiled.program
         frames = compiled.encoding(x.numpy())
-        run = engine.run(
-            program, frames, first=self.n_samples, before=self._before, record=True
-        )
+        run = engine.run(program, frames, first=self.n_samples, before=self._before, record=True)
         sent = {**run.messages, **self._arriving(frames)}
         for source, module in zip(self.sources, self.synapses, strict=True):
             module(_steps(sent[source]))
@@ -197,4 +196,3 @@ class Network(nn.Module):
 def _steps(messages: npt.NDArray[Any]) -> torch.Tensor:
     """(N, T, *shape) as (N T, *shape), in float64, where sums of integers are exact."""
     return torch.from_numpy(messages.reshape(-1, *messages.shape[2:]).astype(np.float64))
-

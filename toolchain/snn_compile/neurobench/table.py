@@ -36,9 +36,7 @@ class Row:
     why: str = ""
 
 
-def rows(
-    theirs: Mapping[str, Any], ours: Mapping[str, Any], program: QuantizedGraph
-) -> list[Row]:
+def rows(theirs: Mapping[str, Any], ours: Mapping[str, Any], program: QuantizedGraph) -> list[Row]:
     """A row for each metric.
 
     Args:
