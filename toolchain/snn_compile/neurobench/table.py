@@ -46,7 +46,7 @@ def rows(theirs: Mapping[str, Any], ours: Mapping[str, Any], program: QuantizedG
     """
     there, here = theirs["SynapticOperations"], ours["synaptic_operations"]
     kinds = ("Effective_MACs", "Effective_ACs")
-    total = [sum(float(counts[kind]) for kind in kinds) for counts in (there, here)]
+    total, own = (sum(float(counts[kind]) for kind in kinds) for counts in (there, here))
     by_values = "MACs or ACs by the values in a batch; in the report by those that can occur"
     found = [
         _footprint(float(theirs["Footprint"]), float(ours["footprint"]), program),
@@ -59,7 +59,7 @@ def rows(theirs: Mapping[str, Any], ours: Mapping[str, Any], program: QuantizedG
         found.append(Row(kind, float(there[kind]), float(here[kind]), alike or None, why))
     return [
         *found,
-        Row("effective operations", *total, _near(*total, relative=EXACT)),
+        Row("effective operations", total, own, _near(total, own, relative=EXACT)),
         _same("Dense", there["Dense"], here, relative=EXACT),
         _same("classification_accuracy", theirs["ClassificationAccuracy"], ours, absolute=SINGLE),
         Row(
