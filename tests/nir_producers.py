@@ -84,6 +84,15 @@ def snn_dense(neuron, **options):
     return net, x, snn_run, snn_graph
 
 
+def snn_recurrent():
+    import snntorch as snn
+
+    neurons = snn.RLeaky(
+        beta=full(8, 0.9), V=full(8, 0.3), all_to_all=False, threshold=full(8, 1), init_hidden=True
+    )
+    return torch.nn.Sequential(linear(20, 8), neurons), trains(4, 20, (20,)), snn_run, snn_graph
+
+
 def snn_tiny():
     net = torch.nn.Sequential(linear(8, 6), leaky(6))
     return net, trains(10, 24, (8,)), snn_run, snn_graph
@@ -321,6 +330,7 @@ NETWORKS = {
     ),
     "snntorch_conv": snn_conv,
     "snntorch_tiny": snn_tiny,
+    "snntorch_recurrent": snn_recurrent,
     "norse_if": lambda: norse_dense(norse_if, 2.5),
     "norse_box": lambda: norse_dense(norse_box, 6.0),
     "norse_current": norse_current,

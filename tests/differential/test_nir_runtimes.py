@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nir_exchange import NAMES, PRODUCERS, RUNTIMES, called, network, options_for
+from nir_exchange import NAMES, PRODUCERS, REFUSED, RUNTIMES, called, network, options_for
 from snn_backends.lava import LavaBackend
 from snn_backends.nir import NirBackend
 from snn_compile import compile_model
+from snn_compile.errors import UnsupportedError
 from snn_compile.sim import reference
 from snn_compile.sim import spiking as simulation
 from snn_frontends.nir import NirFrontend
@@ -59,8 +60,15 @@ def test_other_runtimes_compute_our_integers(
 @pytest.fixture(scope="module")
 def produced(nir_python, tmp_path_factory):
     folder = tmp_path_factory.mktemp("produced")
-    called(nir_python, PRODUCERS, folder, *NAMES)
+    called(nir_python, PRODUCERS, folder, *NAMES, *REFUSED)
     return folder
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_recurrent_networks_of_theirs_are_refused(name, produced):
+    with pytest.raises(UnsupportedError) as caught:
+        NirFrontend().read_spiking(produced / f"{name}.nir", options_for(name, 20))
+    assert caught.value.code == "recurrent"
 
 
 @pytest.mark.parametrize("name", NAMES)

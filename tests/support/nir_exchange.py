@@ -52,11 +52,24 @@ def network(kind, seed, *, joined, one_threshold):
     third = net.neurons(kind, *arms)
     fourth = net.neurons(kind, net.dense(third, 9), per_element_bias=True)
     net.neurons("readout", net.dense(fourth, 5))
-    program = net.build()
-    nodes = [that_waits(node) if isinstance(node, IFNeurons) else node for node in program.graph]
+    return alike(net.build(), one_threshold=one_threshold), net.frames(4)
+
+
+def dense(kind, seed):
+    """Dense layers alone, which need no Flatten, with one threshold each."""
+    net = networks.Builder(seed, (12,), n_steps=8, coding=InputCoding.CURRENT, low=-9, high=20)
+    hidden = net.neurons(kind, net.dense(networks.INPUT, 10))
+    net.neurons("readout", net.dense(net.neurons(kind, net.dense(hidden, 9)), 5))
+    return alike(net.build(), one_threshold=True), net.frames(6)
+
+
+def alike(program, *, one_threshold):
+    """The network with neurons that no runtime takes for others."""
+    nodes = list(program.graph)
     if one_threshold:
         nodes = [with_one_threshold(n) if isinstance(n, IFNeurons) else n for n in nodes]
-    return QuantizedGraph(Graph(nodes), program.window), net.frames(4)
+    nodes = [that_waits(node) if isinstance(node, IFNeurons) else node for node in nodes]
+    return QuantizedGraph(Graph(nodes), program.window)
 
 
 def that_waits(node):
@@ -85,6 +98,8 @@ NAMES = (
     *("rockpool_lif", "rockpool_current"),
     *("spikingjelly_if", "spikingjelly_lif", "spikingjelly_lif_sum"),
 )
+
+REFUSED = ("snntorch_recurrent",)
 
 
 def options_for(name, n_steps):
