@@ -70,7 +70,7 @@ def verdict(out: Path, expected: np.ndarray, complaint: str) -> str:
         return f"ends: {complaint.strip().splitlines()[-1][:60]}"
     with np.load(out) as found:
         if "error" in found:
-            return f"refused: {_short(str(found['error']))}"
+            return f"fails: {_short(str(found['error']))}"
         if found["outputs"].size != expected.size:
             return "an output of another shape"
         potentials = found["outputs"].cumsum(axis=1).reshape(expected.shape)
@@ -84,7 +84,7 @@ def verdict(out: Path, expected: np.ndarray, complaint: str) -> str:
 
 def _short(text: str) -> str:
     line = " ".join(text.replace("|", "/").split())
-    return line if len(line) < 70 else f"{line[:67]}..."
+    return line if len(line) < 96 else f"{line[:92]} ..."
 
 
 def exported(python: Path, folder: Path) -> list[str]:
@@ -124,7 +124,7 @@ def imported(python: Path, folder: Path) -> list[str]:
             counts = np.rint(x.shape[1] * simulation.evaluate(here.network, frames))
             fixed = compile_model(path, options=options, evaluate=(x, None)).run(x)
         except CompileError as error:
-            lines.append(f"| {name} | {kinds(path)} | refused: {_short(str(error))} | |")
+            lines.append(f"| {name} | {kinds(path)} | refused: {_short(error.message)} | |")
             continue
         there = spikes.sum(axis=1)
         same = [_counts(each.reshape(there.shape), there) for each in (counts, fixed)]
