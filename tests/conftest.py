@@ -219,7 +219,7 @@ def nir_python() -> Path:
     They are too large for every environment: a test that needs one of them skips without.
     ``docs/reference/nir.md`` says what to install.
     """
-    imports = "import nir, nirtorch, norse, sinabs, snntorch, spikingjelly"
+    imports = "import nir, nirtorch, norse, rockpool, sinabs, snntorch, spikingjelly"
     return _python("SNN_COMPILE_NIR_PYTHON", imports)
 
 

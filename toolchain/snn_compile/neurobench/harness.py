@@ -90,9 +90,9 @@ def measure(
     if samples.y is None:
         raise UsageError(
             "accuracy is that of classes, and the samples have none",
-            code="no-labels",
+            code="missing-labels",
             origin=Origin(samples.file) if samples.file else None,
-            hint="add y, (N,) integers",
+            hint="add y, one integer a sample",
         )
     answered: list[npt.NDArray[np.int64]] = []
 
