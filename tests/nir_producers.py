@@ -1,10 +1,9 @@
 """Networks as other libraries train and write them: ``python nir_producers.py FOLDER [NAME ...]``.
 
 Made for an environment that has torch, nir, nirtorch, norse, rockpool, sinabs, spikingjelly and
-snntorch;
-nothing of this project is imported. For each network FOLDER gets ``NAME.nir`` and ``NAME.npz`` with
-``x`` (N, T, *input shape), spikes, and ``spikes`` (N, T, *output shape), what the library itself
-makes of them. The fixture in ``tests/fixtures`` was made by this script.
+snntorch; nothing of this project is imported. For each network FOLDER gets ``NAME.nir`` and
+``NAME.npz`` with ``x`` (N, T, *input shape), spikes, and ``spikes`` (N, T, *output shape), what the
+library itself makes of them. The fixture in ``tests/fixtures`` was made by this script.
 """
 
 import contextlib
