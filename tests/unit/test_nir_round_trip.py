@@ -8,7 +8,6 @@ import nir
 import numpy as np
 import pytest
 
-import recordings
 from snn_compile import compile_model
 from snn_compile.errors import UsageError
 from snn_compile.ir.encoding import InputEncoding
@@ -58,37 +57,6 @@ def test_integers_are_refused_where_real_values_are_taken(compiled, tmp_path):
         compile_model(tmp_path / "network.nir", emit=(), evaluate=((255 * x).astype(np.int32), y))
     assert caught.value.code == "wrong-dtype"
     assert "from 0 to 1" in caught.value.message
-
-
-def test_evaluation_on_calibration_samples_is_said(compiled, tmp_path):
-    compiled.emit("nir", tmp_path)
-    x, y = samples()
-    again = compile_model(tmp_path / "network.nir", emit=(), calibrate=x[:9], evaluate=(x, y))
-    (warning,) = again.report["warnings"]
-    assert warning["code"] == "evaluation-in-calibration"
-    assert warning["message"].startswith("9 of 60 ")
-
-
-def test_evaluation_on_calibration_recordings_is_said(tmp_path):
-    generator = np.random.default_rng(0)
-    events = {
-        "x": generator.integers(0, 34, 900),
-        "y": generator.integers(0, 34, 900),
-        "p": generator.integers(0, 2, 900),
-        "t_us": np.tile(np.arange(300) * 1000, 3),
-    }
-    np.savez(tmp_path / "three.npz", offsets=[0, 300, 600, 900], label=[1, 2, 3], **events)
-    first = {key: values[:300] for key, values in events.items()}
-    np.savez(tmp_path / "one.npz", offsets=[0, 300], label=[1], **first)
-    compiled = compile_model(
-        recordings.classifier(tmp_path / "net.nir"),
-        calibrate=tmp_path / "one.npz",
-        evaluate=tmp_path / "three.npz",
-        emit=(),
-        **recordings.READING,
-    )
-    found = {w["code"]: w["message"] for w in compiled.report["warnings"]}
-    assert found["evaluation-in-calibration"].startswith("1 of 3 ")
 
 
 def test_counts_beyond_the_input_are_said():

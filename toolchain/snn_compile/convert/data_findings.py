@@ -68,16 +68,8 @@ def data_findings(
     if calibrate is not None and evaluate is not None:
         several = inputs if inputs is not None and len(inputs) > 1 else None
         found += [_shifted(*looks)] if several is None else _shifted_inputs(several, sets)
-        found.append(_shared(*(look.identities for look in looks)))
+        found.append(_shared(*looks))
     return tuple(finding for finding in found if finding is not None)
-
-
-def shared_samples(calibrate: Samples | None, evaluate: Samples | None) -> tuple[Finding, ...]:
-    """The warning ``evaluation-in-calibration`` alone, if it is due; of trains of frames, too."""
-    if calibrate is None or evaluate is None:
-        return ()
-    found = _shared(*_identities([calibrate.x, evaluate.x]))
-    return () if found is None else (found,)
 
 
 _NOT_CALIBRATED = Finding(
@@ -211,13 +203,13 @@ def _constant(ours: _Look, use: str) -> Finding | None:
     )
 
 
-def _shared(ours: list[Identity], theirs: list[Identity]) -> Finding | None:
-    known = set(ours)
-    both = sum(identity in known for identity in theirs)
+def _shared(ours: _Look, theirs: _Look) -> Finding | None:
+    known = set(ours.identities)
+    both = sum(identity in known for identity in theirs.identities)
     if not both:
         return None
     return Finding(
-        f"{both:,} of {len(theirs):,} evaluation samples are calibration samples too:"
+        f"{both:,} of {len(theirs.identities):,} evaluation samples are calibration samples too:"
         " the accuracies are not those on unseen data",
         code="evaluation-in-calibration",
         hint="calibrate on other samples, for example from the training set",
@@ -305,4 +297,4 @@ def _outside(ours: _Look, theirs: _Look) -> str:
     return f"{share:.1%} of the evaluation samples leave the encoded range of the input"
 
 
-__all__ = ["data_findings", "kolmogorov_smirnov", "shared_samples"]
+__all__ = ["data_findings", "kolmogorov_smirnov"]

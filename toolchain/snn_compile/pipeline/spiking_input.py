@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from snn_compile.convert.expand import maps_shape
-from snn_compile.errors import CompileError, Origin, UsageError
+from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.ir.encoding import Encoding, InputEncoding
 from snn_compile.ir.graph import Graph
 from snn_compile.ir.spiking import InputCoding, Synapses
@@ -77,7 +77,21 @@ def encoding_of(
     """Encoding of the input: that of the file, if it states one; else by the calibration samples.
 
     The identity for whole numbers, else levels over their range.
+
+    Raises:
+        UsageError: samples are integers, and the network takes real values.
     """
+    encoding, findings = _encoding_of(imported, data, arrival, options)
+    raise_all(_of_unknown_scale(imported, data, encoding))
+    return encoding, findings
+
+
+def _encoding_of(
+    imported: ImportedSpiking,
+    data: TrainData,
+    arrival: InputCoding,
+    options: CompileOptions,
+) -> tuple[InputEncoding, list[Finding]]:
     if _is_stated(imported, arrival):
         return _stated(imported, data)
     samples = data.calibrate
@@ -134,7 +148,7 @@ def _stated(imported: ImportedSpiking, data: TrainData) -> tuple[InputEncoding, 
     return replace(encoding, unit=np.array([unit])), [found]
 
 
-def of_unknown_scale(
+def _of_unknown_scale(
     imported: ImportedSpiking, data: TrainData, encoding: InputEncoding
 ) -> list[CompileError]:
     """Errors for integers where the network takes real values, as for data that ``run`` reads."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
-from snn_compile.convert.data_findings import shared_samples
 from snn_compile.errors import raise_all
 from snn_compile.fit import fit_findings, fit_passes
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
@@ -25,7 +24,6 @@ from snn_compile.pipeline.spiking_input import (
     driven,
     encoding_of,
     input_coding_of,
-    of_unknown_scale,
 )
 from snn_compile.pipeline.spread.shards import in_order, unpickled
 from snn_compile.plugins import SpikingFrontend
@@ -98,9 +96,7 @@ def prepare_spiking(
     samples = load_trains(options, shape, n_steps, outputs, task.calibrate, task.evaluate)
     arrival = input_coding_of(imported, options, samples.trains)
     encoding, findings = encoding_of(imported, samples, arrival, options)
-    raise_all(of_unknown_scale(imported, samples, encoding))
     journal.add_findings([*findings, *counts_cut(samples.evaluate, encoding, arrival)])
-    journal.add_findings(shared_samples(samples.calibrate, samples.evaluate))
     journal.observer.stage("import", f"{imported.n_nodes} nodes, a spiking network already")
     driven_network = driven(imported, encoding, arrival)
     quantized = quantization(options)(driven_network, pass_observer(journal, driven_network)).graph
