@@ -43,10 +43,8 @@ NONE = "–"
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
-    default=32,
-    show_default=True,
     metavar="N",
-    help="Samples at once; all their messages are kept.",
+    help="Samples at once, all their messages kept (default: up to 32, as memory allows).",
 )
 @trust.signer
 @as_json
@@ -55,7 +53,7 @@ NONE = "–"
 def command(
     folder: Path,
     data: Path,
-    batch_size: int,
+    batch_size: int | None,
     signer: Path | None,
     as_json: bool,
     quiet: bool,

@@ -30,7 +30,7 @@ from snn_compile.samples.arrays import Samples
 from snn_compile.sim.batches import Advance, no_progress
 
 BATCH = 32
-"""Samples at once. The harness keeps every message of a batch."""
+"""Samples at once, at most. The harness keeps every message of a batch."""
 
 
 class CompiledNetwork(TorchModel):
@@ -72,7 +72,7 @@ def measure(
     compiled: CompiledModel,
     samples: Samples,
     *,
-    batch: int = BATCH,
+    batch: int | None = None,
     advance: Advance = no_progress,
 ) -> list[Row]:
     """The metrics of labelled samples, by NeuroBench and by ours.
@@ -80,7 +80,7 @@ def measure(
     Args:
         compiled: the network.
         samples: x (N, *sample shape), and classes y (N,) of the first output.
-        batch: samples at once. Metrics do not depend on it, but for the division of operations into
+        batch: samples at once; by default as many as their messages leave room for. Metrics do not depend on it, but for the division of operations into
             effective MACs and ACs, which NeuroBench makes by the values in a batch.
         advance: progress callback, in samples.
 
@@ -101,6 +101,7 @@ def measure(
         return torch.from_numpy(answered[-1])
 
     model, labels = CompiledNetwork(compiled), np.asarray(samples.y)
+    batch = batch or min(BATCH, compiled.samples_per_batch(record=True))
     loader = DataLoader(_Labelled(samples, labels, advance), batch, collate_fn=tuple)
     metrics = [ActivationSparsity, SynapticOperations, ClassificationAccuracy]
     with contextlib.redirect_stdout(io.StringIO()) as said, torch.inference_mode():

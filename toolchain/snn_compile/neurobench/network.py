@@ -154,6 +154,11 @@ class Network(nn.Module):
             Messages(node) if isinstance(node, Neurons) else Readout(node)
             for node in compiled.program.populations
         )
+        self.senders = {
+            NodeId(module.layer): module
+            for module in self.populations
+            if not isinstance(module, Readout)
+        }
         self.restart()
 
     def restart(self) -> None:
@@ -171,11 +176,11 @@ class Network(nn.Module):
         frames = compiled.encoding(x.numpy())
         run = engine.run(program, frames, first=self.n_samples, before=self._before, record=True)
         sent = {**run.messages, **self._arriving(frames)}
+        shown = {name: _steps(sent[name]) for name in {*self.sources, *self.senders}}
         for source, module in zip(self.sources, self.synapses, strict=True):
-            module(_steps(sent[source]))
-        for module in self.populations:
-            if not isinstance(module, Readout):
-                module(_steps(sent[NodeId(module.layer)]))
+            module(shown[source])
+        for name, module in self.senders.items():
+            module(shown[name])
         for name, counts in run.activity.items():
             self.activity[name] = self.activity.get(name, 0) + counts
         self.n_samples += len(frames)
