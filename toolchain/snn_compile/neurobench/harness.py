@@ -80,8 +80,9 @@ def measure(
     Args:
         compiled: the network.
         samples: x (N, *sample shape), and classes y (N,) of the first output.
-        batch: samples at once; by default as many as their messages leave room for. Metrics do not depend on it, but for the division of operations into
-            effective MACs and ACs, which NeuroBench makes by the values in a batch.
+        batch: samples at once; by default as many as their messages leave room for. Metrics do not
+            depend on it, but for the division of operations into effective MACs and ACs, which
+            NeuroBench makes by the values in a batch.
         advance: progress callback, in samples.
 
     Raises:
