@@ -27,6 +27,7 @@ COMMANDS = (
     "hil",
     "diff",
     "compare",
+    "neurobench",
     "reduce",
     "conformance",
     "report",

@@ -57,7 +57,7 @@ Equalization = Literal["auto", "none", "range", "l2", "l4", "data"]
 Layout = Literal["nchw", "nhwc"]
 OutputKinds = Literal["classes", "regression", "segmentation"]
 Rounding = Literal["nearest", "compensated"]
-Producer = Literal["snntorch", "norse", "spikingjelly", "sinabs", "other"]
+Producer = Literal["snntorch", "norse", "spikingjelly", "sinabs", "rockpool", "other"]
 EQUALIZE: tuple[str, ...] = get_args(Equalization)
 PRODUCERS: tuple[str, ...] = get_args(Producer)
 

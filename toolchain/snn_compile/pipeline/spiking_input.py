@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from snn_compile.convert.expand import maps_shape
-from snn_compile.errors import Origin, UsageError
+from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.ir.encoding import Encoding, InputEncoding
 from snn_compile.ir.graph import Graph
 from snn_compile.ir.spiking import InputCoding, Synapses
@@ -94,7 +94,21 @@ def encoding_of(
     """Encoding of the input: that of the file, if it states one; else by the calibration samples.
 
     The identity for whole numbers, else levels over their range.
+
+    Raises:
+        UsageError: samples are integers, and the network takes real values.
     """
+    encoding, findings = _encoding_of(imported, data, arrival, options)
+    raise_all(_of_unknown_scale(imported, data, encoding))
+    return encoding, findings
+
+
+def _encoding_of(
+    imported: ImportedSpiking,
+    data: TrainData,
+    arrival: InputCoding,
+    options: CompileOptions,
+) -> tuple[InputEncoding, list[Finding]]:
     if _is_stated(imported, arrival):
         return _stated(imported, data)
     samples = data.calibrate
@@ -149,6 +163,32 @@ def _stated(imported: ImportedSpiking, data: TrainData) -> tuple[InputEncoding, 
     hint = "export the file again, which states the unit; or store whole numbers"
     found = Finding(text, code="input-rescaled", hint=hint, warning=True)
     return replace(encoding, unit=np.array([unit])), [found]
+
+
+def _of_unknown_scale(
+    imported: ImportedSpiking, data: TrainData, encoding: InputEncoding
+) -> list[CompileError]:
+    """Errors for integers where the network takes real values, as for data that ``run`` reads."""
+    unit = float(encoding.unit[0])
+    asks = data.calibrate is None and imported.encoding is None
+    other = "set --calibrate to integers like these, or " if asks else ""
+    integers = [
+        samples
+        for samples in (data.calibrate, data.evaluate)
+        if samples is not None and samples.x.dtype.kind in "iu"
+    ]
+    if unit == 1:
+        return []
+    return [
+        UsageError(
+            f"x has the type {samples.x.dtype}, but the network takes multiples of {unit:.6g} from"
+            f" {encoding.low * unit:.4g} to {encoding.high * unit:.4g}",
+            code="wrong-dtype",
+            origin=Origin(samples.file) if samples.file else None,
+            hint=f"{other}store x as float32 in the network's range",
+        )
+        for samples in integers
+    ]
 
 
 def driven(
