@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from snn_compile.options import CompileOptions
 from snn_compile.pipeline.inputs import Data
-from snn_compile.recipes import read_recipe
+from snn_compile.recipes import Recipe, read_recipe
 from snn_compile.report.observer import Observer
 
 BY_DATA = "folders of classes"
@@ -31,7 +31,10 @@ def describe_data(observer: Observer, options: CompileOptions, data: Data) -> No
         classes = max(len(samples.classes) for samples in both if samples is not None)
         observer.stage("data", f"{' · '.join(counts)} · {classes} classes")
     if options.preprocess is not None:
-        observer.stage("preprocess", read_recipe(options.preprocess).described())
+        recipe = read_recipe(options.preprocess)
+        observer.stage("preprocess", recipe.described())
+        if not isinstance(recipe, Recipe):
+            return
         levels = 1 << options.input_bits
         exact = "pixels as whole numbers from 0 to 255"
         observer.stage(

@@ -39,7 +39,7 @@ from snn_compile.plugins import (
     SpikingFrontend,
     frontend_for,
 )
-from snn_compile.recipes import read_recipe
+from snn_compile.recipes import Recipe, read_recipe
 from snn_compile.report import figures
 from snn_compile.samples.arrays import (
     Labels,
@@ -162,7 +162,8 @@ def files_of(path: Path) -> File:
 def preprocessing(options: CompileOptions) -> tuple[FoldPreprocessing, ...]:
     """The passes that fold the preprocessing of each input that has one."""
     means, scales = (dict(by_input(v)) for v in (options.mean_values, options.scale_values))
-    pixels = options.preprocess is not None
+    stated = options.preprocess
+    pixels = stated is not None and isinstance(read_recipe(stated), Recipe)
     return tuple(
         FoldPreprocessing(means.get(name, ()), scales.get(name, ()), name, pixels)
         for name in dict.fromkeys((*means, *scales))

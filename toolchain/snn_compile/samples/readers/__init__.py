@@ -38,6 +38,7 @@ _READERS = {
 _READERS_OF_FILES = {
     kinds.IMAGE: "images:read_images",
     kinds.NPY: "arrays:read_npy_files",
+    kinds.WAVE: "audio:read_sounds",
 }
 """Of a file for each sample (or array)."""
 
@@ -65,10 +66,8 @@ def open_samples(path: Path, request: Request) -> Content | None:
     raise _unread(path, kind)
 
 
-_CONVERT = "give a folder of PNG, JPEG, BMP or WebP files; or npz, npy, CSV, parquet, HDF5"
+_CONVERT = "give a folder of PNG, JPEG, BMP, WebP or WAV files; or npz, npy, CSV, parquet, HDF5"
 _CONVERT_KINDS = {
-    kinds.WAVE: "give what the network takes, its samples or features, as x and labels y in an npz"
-    " file: the standard library's wave reads the samples",
     kinds.EVENTS: "give an npz file with x, y, p, t_us (one entry an event), offsets (the first"
     " event of each recording) and label",
 }

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.ir.graph import Shape
-from snn_compile.recipes import Recipe
+from snn_compile.recipes import AudioRecipe, Recipe
 from snn_compile.samples.rows import ChosenRows, Rows
 
 MOST_SHOWN = 10
@@ -35,30 +35,57 @@ class Request:
     """
 
     shapes: Mapping[str, Shape]
-    recipe: Recipe | None = None
+    recipe: Recipe | AudioRecipe | None = None
     classes: tuple[str, ...] = ()
     n_drawn: int = 0
     seed: int = 0
     part: str = "all"
 
     @property
-    def image_input(self) -> tuple[str, Shape]:
-        """Name and shape of the input that takes images.
+    def file_input(self) -> tuple[str, Shape]:
+        """Name and shape of the input that takes files, each as a sample; ``x`` is the only one.
 
         Raises:
             UsageError: there are several, and the recipe names none of them.
         """
+        if len(self.shapes) == 1:
+            return "x", next(iter(self.shapes.values()))
         stated = self.recipe.input if self.recipe is not None else ""
         if stated in self.shapes:
             return stated, self.shapes[stated]
-        if len(self.shapes) > 1:
-            names = ", ".join(f"'{name}'" for name in self.shapes)
-            raise UsageError(
-                f"the network takes several inputs: {names}",
-                code="missing-key",
-                hint="give an npz, HDF5 or parquet file with an array for each",
-            )
-        return next(iter(self.shapes.items()))
+        names = ", ".join(f"'{name}'" for name in self.shapes)
+        raise UsageError(
+            f"the network takes several inputs: {names}",
+            code="missing-key",
+            hint="give an npz, HDF5 or parquet file with an array for each",
+        )
+
+    def image_recipe(self, where: Path) -> Recipe | None:
+        """The recipe of images.
+
+        Raises:
+            UsageError: it is one of sound.
+        """
+        if isinstance(self.recipe, AudioRecipe):
+            hint = "state one of images: --preprocess imagenet"
+            raise complaint(where, "it holds images, the recipe is of sound", "bad-recipe", hint)
+        return self.recipe
+
+    def audio_recipe(self, where: Path) -> AudioRecipe:
+        """The recipe of sound.
+
+        Raises:
+            UsageError: it is one of images, or there is none.
+        """
+        if isinstance(self.recipe, AudioRecipe):
+            return self.recipe
+        what = "no recipe states what the network takes of it"
+        raise complaint(
+            where,
+            f"it holds sound, and {what if self.recipe is None else 'the recipe is of images'}",
+            "bad-recipe",
+            "state the features: --preprocess 'log-mel rate=16000 bands=40', mfcc or samples",
+        )
 
 
 @runtime_checkable
@@ -80,7 +107,8 @@ class Content:
         classes: names of the classes, if the data has them.
         keys: a name for each sample by which it is drawn; empty where its number is the name.
         files: the file of each sample, where each has its own.
-        are_images: whether they were decoded: channels first, whatever the layout of data files.
+        are_decoded: whether files were decoded to them: channels first, whatever the layout of
+            arrays.
     """
 
     arrays: Mapping[str, Rows]
@@ -88,7 +116,7 @@ class Content:
     classes: tuple[str, ...] = ()
     keys: Sequence[str] = ()
     files: Sequence[Path] = ()
-    are_images: bool = False
+    are_decoded: bool = False
 
     def __len__(self) -> int:
         return min((len(rows) for rows in self.arrays.values()), default=0)

@@ -8,7 +8,6 @@ from snn_compile.files.documents import open_regular
 
 IMAGE, NPY, NPZ, HDF5, PARQUET, TEXT = "image", "npy", "npz", "hdf5", "parquet", "text"
 WAVE, EVENTS = "WAV audio", "a recording of events"
-"""Known, and read by no reader: what a network takes of them is a recipe that nothing states."""
 START = 32
 """Bytes that tell a kind."""
 _SIGNATURES = (

@@ -139,7 +139,7 @@ def read_parquet(path: Path, request: Request) -> Content:
     for number, (name, (rows, names)) in enumerate(labels.items()):
         found["y" if number == 0 else name] = rows
         classes = classes or names
-    return Content(arrays, found, classes, are_images=bool(images))
+    return Content(arrays, found, classes, are_decoded=bool(images))
 
 
 def _images(groups: Groups, columns: list[Any], request: Request) -> dict[str, Rows]:
@@ -161,7 +161,6 @@ def _images(groups: Groups, columns: list[Any], request: Request) -> dict[str, R
         text, hint = "several columns hold images", f"name one of them {IMAGE_COLUMNS[0]}"
         raise complaint(groups.path, text, "missing-key", hint)
     (column,) = encoded
-    name, shape = request.image_input
 
     def content(k: int) -> bytes:
         held, row = groups.value(column, k)
@@ -171,8 +170,8 @@ def _images(groups: Groups, columns: list[Any], request: Request) -> dict[str, R
             raise DamagedError("it is not there")
         return found
 
-    rows = image_bytes(len(groups), content, shape, request.recipe, groups.path)
-    return {"x" if len(request.shapes) == 1 else name: rows}
+    name = request.file_input[0]
+    return {name: image_bytes(len(groups), content, request, groups.path)}
 
 
 def _numbers(groups: Groups, columns: list[Any], request: Request) -> dict[str, Rows]:
