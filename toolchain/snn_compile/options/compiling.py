@@ -120,7 +120,6 @@ class CompileOptions(TracedOptions):
         whole_number(1),
         "Number of calibration samples that are drawn, the same of each class.",
         _DATA,
-        _FLOAT,
         shown="1024 of a folder or list of files, all of an array",
     )
     labels: tuple[str, ...] = option(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,17 +45,14 @@ from snn_compile.samples.arrays import (
     Samples,
     as_rows,
     check_samples,
-    holds_events,
     load_samples,
-    read_npz,
-    samples_in,
 )
 from snn_compile.samples.class_names import class_names
-from snn_compile.samples.events import Recordings
 from snn_compile.samples.named import ArraysLike, check_named, load_named, unnamed
 from snn_compile.samples.outputs import OutputKind, OutputShapes, stated_kinds
-from snn_compile.samples.readers import Request, open_samples, samples_of
+from snn_compile.samples.readers import Request, open_samples, parts_of, samples_of
 from snn_compile.samples.readers.folder import check_number
+from snn_compile.samples.spike_trains import read_trains
 from snn_compile.workers import File
 
 ONNX = ".onnx"
@@ -228,9 +224,10 @@ def load_data(
             errors.append(error)
         return None
 
-    files = [calibrate is None and options.calibrate, evaluate is None and options.evaluate]
-    is_both = all(files) and os.path.realpath(str(files[0])) == os.path.realpath(str(files[1]))
-    parts = ("half", "rest") if is_both else ("drawn", "mixed")
+    parts = parts_of(
+        options.calibrate if calibrate is None else None,
+        options.evaluate if evaluate is None else None,
+    )
     data = Data(
         load(options.calibrate if calibrate is None else (calibrate, None), None, parts[0]),
         load(options.evaluate if evaluate is None else evaluate, outputs or own, parts[1]),
@@ -371,21 +368,17 @@ def samples_for(
         "raw": whole or _preprocessed(*said),
         "outputs": outputs,
     }
+    stated = figures.option(compiled.report, "preprocess")
+    recipe = None if stated is None else read_recipe(stated)
+    request = Request(shapes, recipe, class_names(compiled.report))
     events = compiled.program.input_coding is InputCoding.EVENTS
     if not isinstance(given, Path) or not events or len(shapes) > 1:
-        stated = figures.option(compiled.report, "preprocess")
-        recipe = None if stated is None else read_recipe(stated)
-        request = Request(shapes, recipe, class_names(compiled.report))
         return _samples(given, request, need_labels, reading)
-    (shape,) = shapes.values()
-    arrays = read_npz(given, outputs=outputs)
-    if holds_events(arrays):
-        recordings = Recordings.of({key: rows[:] for key, rows in arrays.items()}, str(given))
-        step_us = figures.option(compiled.report, "event_step")
-        labels = recordings.required_labels() if need_labels else recordings.labels
-        trains = recordings.train_rows(shape[1:], shape[0], step_us)
-        return check_samples(trains, labels, shape, raw=True, outputs=outputs, source=str(given))
-    return samples_in(arrays, shape, source=str(given), need_labels=need_labels, **reading)
+    ((name, shape),) = shapes.items()
+    step_us = figures.option(compiled.report, "event_step")
+    request = replace(request, shapes={name: shape[1:]}, n_steps=shape[0], step_us=step_us)
+    found = read_trains(given, request, outputs, need_labels=need_labels)
+    return check_samples(found.x, found.labels, shape, raw=True, outputs=outputs, source=str(given))
 
 
 def stimulus(

@@ -50,7 +50,7 @@ def read_recipe(value: Any) -> Recipe | AudioRecipe:
     return _of_words(dict(pairs), "", is_whole=True)
 
 
-def _of_file(path: Path) -> Recipe:
+def _of_file(path: Path) -> Recipe | AudioRecipe:
     if not path.exists():
         raise no_such_file(path)
     hint = "write a recipe: resize = 256"

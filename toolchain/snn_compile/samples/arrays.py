@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
-from snn_compile.files.archives import Archive, Arrays, PickledError
+from snn_compile.files.archives import Archive, Arrays
 from snn_compile.files.documents import (
     DAMAGE,
     TooLargeError,
@@ -20,6 +20,7 @@ from snn_compile.files.documents import (
     open_regular,
     too_large,
 )
+from snn_compile.files.npy import PickledError
 from snn_compile.samples.outputs import Expected, OutputKind, OutputShapes
 from snn_compile.samples.rows import Array, Rows, blocks, computed
 from snn_compile.samples.stored import HELD_BYTES, StoredRows, room_on_disk

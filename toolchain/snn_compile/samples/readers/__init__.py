@@ -6,6 +6,7 @@ and labels, as an npz file has them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -21,7 +22,7 @@ from snn_compile.samples.readers.checking import samples_of
 from snn_compile.samples.readers.content import Content, Request, complaint, raise_some
 from snn_compile.samples.readers.folder import Listing, listed
 
-__all__ = ["Content", "Request", "open_samples", "samples_of"]
+__all__ = ["Content", "Request", "open_samples", "parts_of", "samples_of"]
 
 DRAWN = 1024
 """Calibration samples drawn from a set of files, if the user does not say how many."""
@@ -39,6 +40,7 @@ _READERS_OF_FILES = {
     kinds.IMAGE: "images:read_images",
     kinds.NPY: "arrays:read_npy_files",
     kinds.WAVE: "audio:read_sounds",
+    kinds.EVENTS: "events:read_events",
 }
 """Of a file for each sample (or array)."""
 
@@ -66,10 +68,18 @@ def open_samples(path: Path, request: Request) -> Content | None:
     raise _unread(path, kind)
 
 
+def parts_of(calibrate: Path | None, evaluate: Path | None) -> tuple[str, str]:
+    """The part of each set that is taken: if both are the same, it is split."""
+    is_both = calibrate is not None and evaluate is not None
+    if is_both and os.path.realpath(str(calibrate)) == os.path.realpath(str(evaluate)):
+        return "half", "rest"
+    return "drawn", "mixed"
+
+
 _CONVERT = "give a folder of PNG, JPEG, BMP, WebP or WAV files; or npz, npy, CSV, parquet, HDF5"
 _CONVERT_KINDS = {
-    kinds.EVENTS: "give an npz file with x, y, p, t_us (one entry an event), offsets (the first"
-    " event of each recording) and label",
+    kinds.AEDAT: "in Python, compile_model takes a data set of tonic, which reads it; or give npz"
+    " with x, y, p, t_us (one entry an event), offsets (the first event of each recording), label",
 }
 _KINDS_OF_SETS = (kinds.NPZ, kinds.HDF5, kinds.PARQUET)
 

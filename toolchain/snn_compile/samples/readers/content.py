@@ -32,6 +32,8 @@ class Request:
         part: ``all``, in their order, or ``mixed``, so that the first ones are of all classes; or
             those ``drawn``; of a set that is calibration and evaluation set at once the drawn
             ``half`` (at most), or the ``rest``.
+        n_steps: of a window, of a network that takes trains of frames; 0 of any other.
+        step_us: length of a step of recorded events, as of ``Recordings.trains``.
     """
 
     shapes: Mapping[str, Shape]
@@ -40,6 +42,8 @@ class Request:
     n_drawn: int = 0
     seed: int = 0
     part: str = "all"
+    n_steps: int = 0
+    step_us: float | None = None
 
     @property
     def file_input(self) -> tuple[str, Shape]:
@@ -64,8 +68,9 @@ class Request:
         """The recipe of images.
 
         Raises:
-            UsageError: it is one of sound.
+            UsageError: it is one of sound, or the network takes trains of frames.
         """
+        self._refuse_still(where, "images")
         if isinstance(self.recipe, AudioRecipe):
             hint = "state one of images: --preprocess imagenet"
             raise complaint(where, "it holds images, the recipe is of sound", "bad-recipe", hint)
@@ -75,8 +80,9 @@ class Request:
         """The recipe of sound.
 
         Raises:
-            UsageError: it is one of images, or there is none.
+            UsageError: it is one of images, or there is none; or the network takes trains.
         """
+        self._refuse_still(where, "sound")
         if isinstance(self.recipe, AudioRecipe):
             return self.recipe
         what = "no recipe states what the network takes of it"
@@ -86,6 +92,15 @@ class Request:
             "bad-recipe",
             "state the features: --preprocess 'log-mel rate=16000 bands=40', mfcc or samples",
         )
+
+    def _refuse_still(self, where: Path, what: str) -> None:
+        if self.n_steps:
+            raise complaint(
+                where,
+                f"it holds {what}, and the network is trained with spikes",
+                "wrong-shape",
+                "give what it takes, trains or currents, as an array (npz, npy, HDF5); or events",
+            )
 
 
 @runtime_checkable

@@ -78,7 +78,8 @@ def taper(recipe: AudioRecipe) -> Float:
     if recipe.taper == "none" or n < 1:
         return np.ones(recipe.window)
     middle = 0.54 if recipe.taper == "hamming" else 0.5
-    return middle - (1 - middle) * cos(np.arange(recipe.window) * (_TURN / n))
+    factors: Float = middle - (1 - middle) * cos(np.arange(recipe.window) * (_TURN / n))
+    return factors
 
 
 @lru_cache(maxsize=4)
@@ -91,7 +92,7 @@ def mel_bands(recipe: AudioRecipe) -> Float:
     steps = np.maximum(np.diff(edges), np.finfo(np.float64).tiny)
     rising = (bins - edges[:-2, None]) / steps[:-1, None]
     falling = (edges[2:, None] - bins) / steps[1:, None]
-    bands = np.maximum(np.minimum(rising, falling), 0)
+    bands: Float = np.maximum(np.minimum(rising, falling), 0)
     return bands * (2 / (edges[2:] - edges[:-2]))[:, None] if recipe.area else bands
 
 

@@ -64,7 +64,7 @@ class KeptRows:
                 return np.asarray(self._held[k])
             content = read_at(self._descriptor, self._size, k * self._size)
             return np.frombuffer(content, self.dtype).reshape(self.shape[1:])
-        row = self._rows[k : k + 1][0]
+        row: Array = self._rows[k : k + 1][0]
         if self._held is not None:
             self._held[k] = row
         else:
