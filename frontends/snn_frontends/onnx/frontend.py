@@ -72,6 +72,12 @@ class OnnxFrontend:
                 origin=Origin(str(path)),
             ) from error
 
+    def written(self, model: object, example_input: object, folder: Path) -> Path | None:
+        """The file of an ``onnx.ModelProto``, or of a ``torch.nn.Module``; None of others."""
+        from snn_frontends.onnx import in_memory
+
+        return in_memory.written(model, example_input, folder)
+
     def files_beside(self, path: Path) -> list[Path]:
         """Those of external data."""
         from snn_frontends.onnx import external

@@ -26,6 +26,7 @@ from snn_compile.plugins.contracts import (
     SpikingFrontend,
     StatesEncoding,
     Verifiable,
+    WritesModels,
 )
 from snn_compile.plugins.loading import Plugins
 
@@ -52,6 +53,7 @@ __all__ = [
     "SpikingFrontend",
     "StatesEncoding",
     "Verifiable",
+    "WritesModels",
     "frontend_for",
     "open_device",
 ]
@@ -63,7 +65,7 @@ FRONTENDS: Plugins[Frontend | SpikingFrontend] = Plugins(
     "snn_compile.frontends",
     "frontend",
     (Frontend, SpikingFrontend),
-    (HasSourceRuntime, ConfigurableFrontend, ReadsMoreFiles, RunsOnHost),
+    (HasSourceRuntime, ConfigurableFrontend, ReadsMoreFiles, RunsOnHost, WritesModels),
 )
 BACKENDS: Plugins[Backend] = Plugins(
     "snn_compile.backends",
