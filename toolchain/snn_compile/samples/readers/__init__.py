@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from snn_compile.errors import CompileError
 from snn_compile.files.documents import describe_error, sha256
+from snn_compile.files.presence import no_such_file
 from snn_compile.samples.readers import drawing, kinds
 from snn_compile.samples.readers.checking import samples_of
 from snn_compile.samples.readers.content import Content, Request, complaint, raise_some
@@ -52,7 +53,7 @@ def open_samples(path: Path, request: Request) -> Content | None:
         UsageError: it is missing, damaged or of no known kind; all complaints at once.
     """
     if not path.exists():
-        raise complaint(path, "no such file", "no-such-file", "check the path")
+        raise no_such_file(path)
     if path.is_dir():
         return _chosen(_of_files(path, listed(path, request.classes), request), request)
     kind = _kind(path)
