@@ -261,6 +261,18 @@ def read_npz(
     return read_arrays(path, select)
 
 
+def array_names(path: Path) -> list[str]:
+    """Names of the arrays of an npz file; errors as of ``read_npz``."""
+    found: list[str] = []
+
+    def select(arrays: Arrays) -> dict[str, Rows]:
+        found.extend(arrays)
+        return {}
+
+    read_arrays(path, select)
+    return found
+
+
 def rows_in(arrays: Arrays, name: str, path: Path) -> Rows:
     """An array of a file; a large one is read when it is asked for."""
     if arrays.size(name) > HELD_BYTES and (region := arrays.region(name)) is not None:

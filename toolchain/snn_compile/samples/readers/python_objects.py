@@ -86,7 +86,10 @@ def _recordings(items: Iterable[Any]) -> tuple[Mapping[str, Rows], Rows | None]:
         for key, values in fields.items():
             events[key].append(values.astype(np.int64))
         offsets.append(offsets[-1] + len(fields["x"]))
-        labels += [int(np.asarray(one)) for one in rest[:1] if np.asarray(one).ndim == 0]
+        for label in map(np.asarray, rest[:1]):
+            if label.ndim or label.dtype.kind not in "iub":
+                raise _error(f"a label is {label.dtype}{label.shape}", "bad-labels")
+            labels.append(int(label))
     if labels and len(labels) < len(offsets) - 1:
         raise _error("some recordings have labels, and others do not", "bad-labels")
     found: dict[str, Rows] = {key: spool.rows() for key, spool in events.items()}
