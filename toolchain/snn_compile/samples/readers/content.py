@@ -11,10 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
+from snn_compile.files.documents import check_size
 from snn_compile.ir.graph import Shape
 from snn_compile.recipes import AudioRecipe, Recipe
 from snn_compile.samples.rows import ChosenRows, Rows
 
+_BYTES_A_ROW = 100
+"""Memory for the name and the label of a sample."""
 MOST_SHOWN = 10
 """Complaints about the files of a data set that are shown."""
 
@@ -157,6 +160,15 @@ class Content:
             keys=[self.keys[k] for k in chosen] if self.keys else (),
             files=[self.files[k] for k in chosen] if self.files else (),
         )
+
+
+def check_rows(n: int) -> None:
+    """Hold the number of samples that a file claims against the memory budget.
+
+    Raises:
+        TooLargeError: their names and labels alone would exceed it.
+    """
+    check_size(f"{n:,} samples, their names and labels,", _BYTES_A_ROW * n)
 
 
 def complaint(path: Path | str, message: str, code: str, hint: str) -> UsageError:
