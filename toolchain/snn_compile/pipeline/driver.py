@@ -39,6 +39,7 @@ from snn_compile.pipeline.described_data import describe_data, with_class_names
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task, finish, pass_observer
 from snn_compile.pipeline.fixed_models import check_fixed, prepare_fixed
 from snn_compile.pipeline.folding import fold, folding_of
+from snn_compile.pipeline.in_memory import model_file, without_folder
 from snn_compile.pipeline.inputs import (
     fixed_frontend,
     input_map,
@@ -186,8 +187,9 @@ def passes_of(
 
 
 def compile_model(
-    model: str | Path,
+    model: object,
     *,
+    example_input: object = None,
     options: CompileOptions | None = None,
     calibrate: ArraysLike | str | Path | None = None,
     evaluate: tuple[ArraysLike, Labels | None] | str | Path | None = None,
@@ -201,7 +203,9 @@ def compile_model(
     """Compile a trained network into a spiking one in fixed point.
 
     Args:
-        model: the file.
+        model: the file, an ``onnx.ModelProto``, or a ``torch.nn.Module``, which is exported.
+        example_input: of a module: a tensor with the batch axis, a tuple of several, or a mapping
+            by the names that the inputs are to have.
         options: all options; ``changes`` override single ones by name.
         calibrate: (N, *input shape) samples, of several inputs each by its name, a file, or a data
             set, loader or iterable of samples, instead of ``options.calibrate``.
@@ -222,21 +226,26 @@ def compile_model(
         PassFailure: an internal error of a pass: a bug of the compiler.
         Stopped: the pass after which to stop has run.
     """
-    given: dict[str, Any] = dict(changes)
-    if isinstance(calibrate, str | Path):
-        given["calibrate"], calibrate = calibrate, None
-    elif is_iterable(calibrate):
-        calibrate, _ = collected(calibrate)
-    if isinstance(evaluate, str | Path):
-        given["evaluate"], evaluate = evaluate, None
-    elif is_iterable(evaluate):
-        evaluate = collected(evaluate)
-    elif evaluate is not None and not (isinstance(evaluate, tuple) and len(evaluate) == 2):
-        raise UsageError(
-            "evaluate is no tuple of samples and labels",
-            code="bad-argument",
-            hint="give evaluate=(x, y), or evaluate=(x, None) without labels",
-        )
+    if not isinstance(model, str | Path):
+        with model_file(model, example_input) as path:
+            compiled = compile_model(
+                path,
+                options=options,
+                calibrate=calibrate,
+                evaluate=evaluate,
+                observer=observer,
+                retrain=retrain,
+                instruments=instruments,
+                workers=workers,
+                work=work,
+                **changes,
+            )
+        return without_folder(compiled, path)
+    if example_input is not None:
+        hint = "leave it out: a file states its inputs"
+        raise UsageError("example_input is for modules of torch", code="bad-argument", hint=hint)
+    files, calibrate, evaluate = _data(calibrate, evaluate)
+    given: dict[str, Any] = {**changes, **files}
     options = (options or CompileOptions()).override(given)
     journal = Journal(observer or SilentObserver(), instruments, work)
     task = Task(
@@ -253,6 +262,28 @@ def compile_model(
         if integers := integers_in(task.path):
             return finish(prepare_integers(task, integers, journal), journal)
         return finish(_prepare(task, journal, retrain, workers), journal)
+
+
+def _data(
+    calibrate: Any, evaluate: Any
+) -> tuple[dict[str, str | Path], ArraysLike | None, tuple[ArraysLike, Labels | None] | None]:
+    """Options that name files, and the samples of each set that is in none."""
+    files: dict[str, str | Path] = {}
+    if isinstance(calibrate, str | Path):
+        files["calibrate"], calibrate = calibrate, None
+    elif is_iterable(calibrate):
+        calibrate, _ = collected(calibrate)
+    if isinstance(evaluate, str | Path):
+        files["evaluate"], evaluate = evaluate, None
+    elif is_iterable(evaluate):
+        evaluate = collected(evaluate)
+    elif evaluate is not None and not (isinstance(evaluate, tuple) and len(evaluate) == 2):
+        raise UsageError(
+            "evaluate is no tuple of samples and labels",
+            code="bad-argument",
+            hint="give evaluate=(x, y), or evaluate=(x, None) without labels",
+        )
+    return files, calibrate, evaluate
 
 
 def lower_model(model: str | Path, options: CompileOptions) -> Lowering:

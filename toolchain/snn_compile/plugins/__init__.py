@@ -31,6 +31,7 @@ from snn_compile.plugins.contracts import (
     StatesBorders,
     StatesEncoding,
     Verifiable,
+    WritesModels,
 )
 from snn_compile.plugins.integers import ImportedIntegers, ReadsIntegers
 from snn_compile.plugins.loading import Plugins
@@ -65,6 +66,7 @@ __all__ = [
     "StatesBorders",
     "StatesEncoding",
     "Verifiable",
+    "WritesModels",
     "frontend_for",
     "open_device",
 ]
@@ -78,7 +80,14 @@ FRONTENDS: Plugins[AnyFrontend] = Plugins(
     "snn_compile.frontends",
     "frontend",
     (Frontend, SpikingFrontend, FixedFrontend),
-    (HasSourceRuntime, ConfigurableFrontend, ReadsIntegers, ReadsMoreFiles, RunsOnHost),
+    (
+        HasSourceRuntime,
+        ConfigurableFrontend,
+        ReadsIntegers,
+        ReadsMoreFiles,
+        RunsOnHost,
+        WritesModels,
+    ),
 )
 BACKENDS: Plugins[Backend] = Plugins(
     "snn_compile.backends",

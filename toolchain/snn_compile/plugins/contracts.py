@@ -276,6 +276,25 @@ class ConfigurableFrontend(Protocol):
         ...
 
 
+@runtime_checkable
+class WritesModels(Protocol):
+    """A frontend that writes models which Python holds to files of its format."""
+
+    def written(self, model: object, example_input: object, folder: Path) -> Path | None:
+        """The file of a model in a folder; None of an object that it does not know.
+
+        Args:
+            model: any object.
+            example_input: what it takes, where its file is made by running it; or None.
+            folder: to write into.
+
+        Raises:
+            UsageError: the example is missing, or is none.
+            ModelError: the model cannot be written.
+        """
+        ...
+
+
 class SourceRuntime(Protocol):
     """The user's own file, executed by the runtime of its format."""
 
