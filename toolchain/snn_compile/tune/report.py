@@ -151,12 +151,9 @@ def tuned_report(
     base = {key: value for key, value in base.items() if key not in left_out}
     known = len(journal.warnings)  # those of the mapping: the base reports them, too
     journal.add_findings(worse(before, after, tuning.facts["method"]))
+    shown = ("samples", "scatter", "confusion", "changed")
     outputs = [
-        {
-            key: value
-            for key, value in one.items()
-            if key not in ("samples", "scatter", "confusion", "changed")
-        }
+        {key: value for key, value in one.items() if key not in shown}
         for one in base.get("outputs") or ()
     ]
     written = {
