@@ -10,21 +10,24 @@ from typing import Any, NotRequired, TypedDict
 IMAGE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}")
 NOTHING, POSITIVE, NEGATIVE = ".", "123456789", "abcdefghi"
 """A message in a raster: none, or its size in ninths of the layer's largest, by its sign."""
+MOST_SAMPLES, MOST_STEPS, MOST_START = 16, 1 << 12, 1 << 16
+"""Of a raster: samples, steps, and the step in which a window begins."""
 _MESSAGES = re.compile(rf"[{NOTHING}{POSITIVE}{NEGATIVE}]*")
-MOST_BINS, MOST_CLASSES = 256, 64
-"""Most bins of a histogram, and most classes of a confusion matrix."""
+MOST_BINS, MOST_BITS, MOST_CLASSES = 256, 256, 64
+"""Most bins of a histogram, logarithm of a value in one, and classes of a confusion matrix."""
 
 
 class Histogram(TypedDict):
     """Counts of values: bin i holds those from ``low + i * width`` to below the next one's.
 
-    ``zeros`` are values 0, which are in no bin then.
+    ``zeros`` are values 0, which are in no bin then. ``log2``: bins are of logarithms to base 2.
     """
 
     low: float
     width: float
     counts: list[int]
     zeros: NotRequired[int]
+    log2: NotRequired[bool]
 
 
 class Activations(TypedDict):
@@ -50,16 +53,23 @@ class RasterLayer(TypedDict):
     rows: list[list[str]]
 
 
-class Raster(TypedDict):
-    """Messages in time, of the first ``samples`` samples; ``steps`` of a layer's window.
+class AnswersInTime(TypedDict):
+    """The class of the first output after each step of its window, of each sample.
 
-    ``answers``: of each sample the class after each step, where the outputs say so.
+    ``start``: the step of the chip in which that window begins.
     """
+
+    start: int
+    classes: list[list[int]]
+
+
+class Raster(TypedDict):
+    """Messages in time, of the first ``samples`` samples; ``steps`` of a layer's window."""
 
     samples: int
     steps: int
     layers: list[RasterLayer]
-    answers: NotRequired[list[list[int]]]
+    answers: NotRequired[AnswersInTime]
 
 
 class OverTime(TypedDict):
@@ -141,17 +151,20 @@ def _is_histogram(found: Mapping[str, Any]) -> bool:
     counts = found["counts"]
     numbers = (found["low"], found["width"])
     fits = 0 < len(counts) <= MOST_BINS and min(counts) >= 0 and found.get("zeros", 0) >= 0
+    if found.get("log2") and not 0 <= found["low"] + len(counts) * found["width"] <= MOST_BITS:
+        return False
     return fits and all(isfinite(one) for one in numbers) and found["width"] > 0
 
 
 def _is_raster(raster: Mapping[str, Any]) -> bool:
     n, steps = raster["samples"], raster["steps"]
-    answers = raster.get("answers")
+    if not (0 < n <= MOST_SAMPLES and 0 < steps <= MOST_STEPS):
+        return False
+    answers = raster.get("answers", {"start": 0, "classes": n * [steps * [0]]})
     return (
-        0 < n <= 16
-        and 0 < steps <= 1 << 16
-        and (answers is None or (len(answers) == n and all(len(a) == steps for a in answers)))
-        and all(0 <= layer["start"] <= 1 << 20 for layer in raster["layers"])
+        len(answers["classes"]) == n
+        and all(len(classes) == steps for classes in answers["classes"])
+        and all(0 <= one["start"] <= MOST_START for one in (answers, *raster["layers"]))
         and all(
             len(layer["rows"]) == n
             and all(

@@ -149,7 +149,7 @@ def _answers(
     if not has_potentials_in_time(program, readout) or prod(decoding.shape) < 2:
         return {}
     answers = classes_in_time(decoding, sent[name][:, :steps])
-    return {"answers": answers.tolist()}
+    return {"answers": {"start": _start(program, name), "classes": answers.tolist()}}
 
 
 def has_potentials_in_time(program: QuantizedGraph, readout: Readout) -> bool:

@@ -14,6 +14,8 @@ from snn_compile.mapping.counts import counts_of
 
 BINS = 32
 """Most bins of a histogram."""
+_WIDE = 64
+"""Ratio of two thresholds beyond which the scale is logarithmic."""
 _PIECE = 1 << 20
 """Weights that are counted at once: counting takes eight bytes for each."""
 
@@ -54,12 +56,19 @@ def weights_histogram(groups: Sequence[Synapses]) -> dict[str, Any]:
 
 
 def thresholds_histogram(steps: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """Thresholds of the channels, in steps of the potential."""
+    """Thresholds of the channels, in steps of the potential.
+
+    Channels that hardly ever fire have thresholds far above the others: then their logarithms.
+    """
+    scale = {}
+    if steps.min() > 0 and steps.max() > _WIDE * steps.min():
+        steps, scale = np.log2(steps), {"log2": True}
     low, high = float(steps.min()), float(steps.max())
     n = min(BINS // 2, len(np.unique(steps)))
     width = (high - low) / n if high > low else 1.0
     places = np.minimum(((steps - low) / width).astype(np.int64), n - 1)
-    return {"low": low, "width": width, "counts": np.bincount(places, minlength=n).tolist()}
+    counts = np.bincount(places, minlength=n).tolist()
+    return {"low": low, "width": width, "counts": counts, **scale}
 
 
 def on_levels(counts: Int, low: int) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from snn_compile.report.page.network import section_of
 WIDTH, HEIGHT = 232, 64
 MOST_DECIBELS = 60.0
 """Of a full bar of the signal-to-noise ratio."""
+_LONE = 16
+"""Bins for a lone one, which would be as wide as all of the drawing."""
 _FEWEST_PIXELS = 1.5
 """Height of a bar for a single value, so that it shows."""
 
@@ -144,19 +146,13 @@ def histogram(title: str, found: Mapping[str, Any], unit: str, *, whole: bool = 
     high = low + width * len(counts) - (1 if whole else 0)
     if len(counts) == 1 and not whole:
         high = low
-    step = WIDTH / len(counts)
-    gap = 1.0 if step > 4 else 0.0
-    bars = []
-    for index, count in enumerate(counts):
-        if count:
-            tall = round(max(HEIGHT * count / most, _FEWEST_PIXELS), 1)
-            x, wide = round(index * step, 1), round(step - gap, 1)
-            bars.append(f"M{x},{HEIGHT}v-{tall}h{wide}v{tall}z")
-    ends = figures.number(low), figures.number(high)
+    if found.get("log2"):
+        unit = f"{unit}, logarithmic scale"
+    ends = tuple(_number(end, found) for end in (low, high))
     words = f"{title}: {total:,} from {ends[0]} to {ends[1]}, in {unit}"
     if total:
         peak = low + width * counts.index(most)
-        words += f"; most of them at {figures.number(peak)}"
+        words += f"; most of them at {_number(peak, found)}"
         if whole and width > 1:
             words += f" to {figures.number(peak + width - 1)}"
     note = unit
@@ -164,4 +160,24 @@ def histogram(title: str, found: Mapping[str, Any], unit: str, *, whole: bool = 
         share = figures.percent(zeros / (zeros + total))
         note = f"{unit}; {share} are 0"
         words += f"; {share} are 0 and not among them"
-    return Histogram(title, "".join(bars), *ends, words, note)
+    return Histogram(title, _bars(counts), ends[0], ends[1], words, note)
+
+
+def _number(value: float, found: Mapping[str, Any]) -> str:
+    """A place on the scale of a histogram."""
+    return figures.number(2.0**value if found.get("log2") else value)
+
+
+def _bars(counts: Sequence[int]) -> str:
+    """The path of the bars; of a single one, in the middle."""
+    if len(counts) == 1:
+        counts = [0] * (_LONE // 2) + [*counts] + [0] * (_LONE // 2)
+    step, most = WIDTH / len(counts), max(counts)
+    gap = 1.0 if step > 4 else 0.0
+    bars = []
+    for index, count in enumerate(counts):
+        if count:
+            tall = round(max(HEIGHT * count / most, _FEWEST_PIXELS), 1)
+            x, wide = round(index * step, 1), round(step - gap, 1)
+            bars.append(f"M{x},{HEIGHT}v-{tall}h{wide}v{tall}z")
+    return "".join(bars)

@@ -121,7 +121,7 @@ def _kind(layer: Mapping[str, Any], n_sources: int, is_read: bool) -> str:
         return "relay"
     if not is_read:
         return "readout"
-    return "join" if n_sources > 1 else "layer"
+    return "join" if n_sources > 1 or str(layer.get("op")).endswith(" join") else "layer"
 
 
 def _words(layer: Mapping[str, Any]) -> str:

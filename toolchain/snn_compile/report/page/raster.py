@@ -14,7 +14,7 @@ from snn_compile.report.observed_schema import NEGATIVE, NOTHING, POSITIVE
 WIDTH, LEFT, TOP = 860, 150, 22
 _NEURON, _GAP, _SHORTEST = 5, 7, 14
 """Height of a neuron, between layers, and least of a layer, whose name stands beside it."""
-_LETTERS = 22
+_LETTERS = 19
 _STRENGTHS = ("weak", "medium", "strong")
 
 
@@ -77,7 +77,8 @@ def raster(report: Mapping[str, Any]) -> Raster | None:
     if not found or not found["layers"]:
         return None
     layers: Sequence[Mapping[str, Any]] = found["layers"]
-    columns = max(layer["start"] for layer in layers) + found["steps"]
+    starts = [one["start"] for one in (*layers, found.get("answers") or layers[0])]
+    columns = max(starts) + found["steps"]
     y = float(TOP)
     places = []
     for layer in layers:
@@ -121,9 +122,8 @@ def _sample(
             for kind, start, length in _runs(row):
                 paths.setdefault(kind, []).append(f"M{layer['start'] + start} {middle:g}h{length}")
         joined = tuple((kind, "".join(parts)) for kind, parts in sorted(paths.items()))
-        bands.append(
-            Band(_shorten(layer["layer"]), round(y + height / 2 + 4, 1), y, height, joined)
-        )
+        name, middle = _shorten(layer["layer"]), round(y + height / 2 + 4, 1)
+        bands.append(Band(name, middle, y, height, joined))
         n = sum(steps - row.count(NOTHING) for row in rows)
         words.append(f"{layer['layer']} {n}")
     text = f"messages of the neurons shown: {', '.join(words)}"
@@ -156,14 +156,14 @@ def _steps(report: Mapping[str, Any], found: Mapping[str, Any], columns: int) ->
             for row in rows:
                 for step, character in enumerate(row):
                     sample[layer["start"] + step] += character != NOTHING
-    answers = found.get("answers")
-    ready = max((layer.get("depth") or 0 for layer in report.get("layers") or []), default=0)
+    answers = found.get("answers") or {"start": 0, "classes": []}
     names = figures.option(report, "labels")
     for step in range(columns):
         parts = [f"{pluralize(sample[step], 'message')}" for sample in counts]
         text = ", ".join(f"sample {k}: {part}" for k, part in enumerate(parts))
-        if answers and 0 <= step - ready < found["steps"]:
-            classes = (class_name(names, answer[step - ready]) for answer in answers)
+        after = step - answers["start"]
+        if answers["classes"] and 0 <= after < found["steps"]:
+            classes = (class_name(names, answer[after]) for answer in answers["classes"])
             text += f"; largest outputs: {', '.join(classes)}"
         yield f"step {step} of {columns - 1}: {text}"
 
