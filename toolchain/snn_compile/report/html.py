@@ -65,6 +65,9 @@ class Options:
     defaults: tuple[tuple[str, Any, str], ...]
 
 
+SCRIPT, SCRIPT_FILE = '<script>"use strict";', "raster.js"
+"""How the only script of a page begins, and its file."""
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "short": figures.short,
     "percent": figures.percent,
@@ -116,7 +119,7 @@ def render(report: Mapping[str, Any]) -> str:
         "raster_size": spikes,
         "decibels": f"{layers.MOST_DECIBELS:.0f}",
     }
-    script = page_script("raster.js") if facts["raster"] else ""
+    script = page_script(SCRIPT_FILE) if facts["raster"] else ""
     return page_template("report.html.jinja", filters=FILTERS).render(
         report=report,
         sections=_sections(report, facts),

@@ -115,7 +115,7 @@ def _sample(
 ) -> Sample:
     bands, words = [], []
     for layer, (y, height) in zip(layers, places, strict=True):
-        rows = layer["rows"][index]
+        rows = [row[:steps] for row in layer["rows"][index]]
         paths: dict[str, list[str]] = {}
         for k, row in enumerate(rows):
             middle = y + _NEURON * (k + 0.5)
@@ -145,7 +145,9 @@ def _strength(character: str) -> str:
         return ""
     if character in POSITIVE:
         return _STRENGTHS[POSITIVE.index(character) // 3]
-    return f"below {_STRENGTHS[NEGATIVE.index(character) // 3]}"
+    if character in NEGATIVE:
+        return f"below {_STRENGTHS[NEGATIVE.index(character) // 3]}"
+    return ""
 
 
 def _steps(report: Mapping[str, Any], found: Mapping[str, Any], columns: int) -> Iterator[str]:
@@ -154,7 +156,7 @@ def _steps(report: Mapping[str, Any], found: Mapping[str, Any], columns: int) ->
     for layer in found["layers"]:
         for sample, rows in zip(counts, layer["rows"], strict=True):
             for row in rows:
-                for step, character in enumerate(row):
+                for step, character in enumerate(row[: found["steps"]]):
                     sample[layer["start"] + step] += character != NOTHING
     answers = found.get("answers") or {"start": 0, "classes": []}
     names = figures.option(report, "labels")
