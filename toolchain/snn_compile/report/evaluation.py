@@ -8,13 +8,15 @@ from functools import partial
 from math import prod
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from snn_compile.codings import Coding
 from snn_compile.convert.linear import Float
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import Encoding, OutputDecoding
-from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph
@@ -114,7 +116,7 @@ class Outcome:
     simulator: str | None = None
     judge: Ladder = field(default_factory=lambda: Ladder(()))
     more: dict[str, Any] = field(default_factory=dict)
-    frames: Int | None = None
+    frames: npt.NDArray[np.integer] | None = None
 
 
 Evaluate = Callable[[Iterator[Shard], Advance], Iterator[Answers]]

@@ -20,8 +20,10 @@ from snn_compile.samples.rows import Array, Rows
 from snn_compile.sim import engine, reference
 from snn_compile.sim.frames import encoded
 
-OVER_TIME_SAMPLES = 256
-"""Most samples whose outputs are read after each step."""
+FEWEST_OVER_TIME, MOST_OVER_TIME, OVER_TIME_SHARE = 64, 256, 4
+"""Samples whose outputs are read after each step: one of four, within these numbers. Each is
+simulated once more for that, and with all of its messages.
+"""
 CHANGED, SCORES, MISTAKES = 8, 4, 20
 """Changed samples that are shown, classes of each, and mistakes among many classes."""
 
@@ -50,7 +52,8 @@ def over_time(
     }
     if not read:
         return {}
-    n, at_once = min(len(x), OVER_TIME_SAMPLES), reference.recording_batch_size(program)
+    n = max(FEWEST_OVER_TIME, min(len(x) // OVER_TIME_SHARE, MOST_OVER_TIME))
+    n, at_once = min(n, len(x)), reference.recording_batch_size(program)
     answers: dict[NodeId, list[Array]] = {output: [] for output in read}
     for start in range(0, n, at_once):
         frames = encoded(encoding, x[start : min(start + at_once, n)])

@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from snn_compile.ir.encoding import OutputDecoding
 from snn_compile.ir.fixedpoint import Int
@@ -31,7 +32,9 @@ _MOST_LEVELS = 1 << 16
 
 
 def observed_messages(
-    program: QuantizedGraph, decodings: Mapping[NodeId, OutputDecoding], frames: Int
+    program: QuantizedGraph,
+    decodings: Mapping[NodeId, OutputDecoding],
+    frames: npt.NDArray[np.integer],
 ) -> dict[str, Any]:
     """The entries ``activations`` and ``raster`` of ``report.json``.
 
