@@ -33,8 +33,8 @@ RATE: dict[str, dict[str, Any]] = {
     "report-print": {"width": 794, "printed": True},
 }
 GRADED = {"report-digits-graded": {"width": 1100}}
-TOP = 1500
-"""Height of the README's picture, which shows the head of the page only."""
+TOP, PAPER = 1500, 4 * 1123
+"""Heights of the README's picture, which shows the head of the page only, and of four sheets."""
 
 
 def compiled(folder: Path, *options: str) -> Path:
@@ -49,6 +49,8 @@ def compiled(folder: Path, *options: str) -> Path:
 def save(name: str, shot: bytes) -> None:
     """A picture in few colours, which flat pages do not miss."""
     picture = Image.open(io.BytesIO(shot)).convert("RGB")
+    if name == "report-print":
+        picture = picture.crop((0, 0, picture.width, PAPER))
     path = IMAGES / f"{name}.png"
     picture.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
     size = path.stat().st_size
