@@ -50,6 +50,7 @@ from snn_compile.report import assemble
 from snn_compile.report.evaluation import Outcome
 from snn_compile.report.journal import Journal
 from snn_compile.report.layers import Activity
+from snn_compile.report.observed.messages import observed_messages
 from snn_compile.samples.arrays import Labels, Samples
 from snn_compile.samples.named import ArraysLike
 from snn_compile.sealed import tail
@@ -181,6 +182,9 @@ def finish(prepared: PreparedNetwork, journal: Journal) -> CompiledModel:
     with journal.timed("portability"):
         portability = assemble.portability_of(program, prepared.stimulus)
     more = {**assemble.inputs_of(program, prepared.encoding), "portability": portability}
+    with journal.timed("observe messages"):
+        frames = prepared.stimulus if outcome.frames is None else outcome.frames
+        more |= observed_messages(program, prepared.decodings, frames)
     if prepared.tail is not None and prepared.tail.cut:
         more["tail"] = tail.report_entry(prepared.tail)
     elif prepared.tail is None and prepared.lowering is not None:
