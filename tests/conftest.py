@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -17,6 +17,7 @@ from tempfile import mkdtemp
 import pytest
 from hypothesis import HealthCheck, settings
 
+import browser as browsers
 from engine_equality import BUILDS
 from snn_backends.lava.environment import LavaEnvironment, locate
 from snn_compile.cli import main
@@ -210,6 +211,18 @@ def lava_environment() -> LavaEnvironment:
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
     return found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[browsers.Browser]:
+    """A browser without a window (``tests/support/browser.py``).
+
+    A test that needs one skips where Chromium or the packages that drive it are missing.
+    """
+    if reason := browsers.missing():
+        pytest.skip(reason)
+    with browsers.started() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
