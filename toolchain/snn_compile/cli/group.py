@@ -30,6 +30,7 @@ COMMANDS = (
     "reduce",
     "conformance",
     "report",
+    "ui",
     "replay",
     "targets",
     "placement",
