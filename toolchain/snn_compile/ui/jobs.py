@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -19,6 +19,8 @@ KEPT = 32
 """Results that are kept, the latest asked for."""
 MAX_OUTPUT = 32 << 20
 """Bytes that a command may write on each of its streams."""
+LAST = 4000
+"""Characters of what a running command has said that are kept."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Job:
         started: when it was asked for, by the monotonic clock.
         code: its exit code; None while it runs. -1 if it took too long or said too much.
         out: what it wrote.
-        err: what it wrote on standard error.
+        err: what it wrote on standard error, so far.
     """
 
     words: tuple[str, ...]
@@ -52,6 +54,10 @@ class Job:
     out: str = ""
     err: str = ""
     task: asyncio.Task[None] | None = None
+
+    def tell(self, text: str) -> None:
+        """Note what it has written on standard error meanwhile; the end of it is enough."""
+        self.err = (self.err + text)[-LAST:]
 
 
 class Jobs:
@@ -82,9 +88,9 @@ class Jobs:
             await asyncio.wait([job.task], timeout=patience)
         return job
 
-    def forget(self, key: object) -> None:
-        """Let go of a result."""
-        self._jobs.pop(key, None)
+    def find(self, key: object) -> Job | None:
+        """The job of a key, if there is one."""
+        return self._jobs.get(key)
 
     async def close(self) -> None:
         """End all that runs."""
@@ -101,13 +107,24 @@ class Jobs:
     async def _run(self, job: Job, limits: Limits) -> None:
         try:
             async with self._turn:
-                job.code, job.out, job.err = await run(job.words, limits)
+                job.code, job.out, job.err = await run(job.words, limits, job.tell)
         except OSError as error:
             job.code, job.err = -1, f"it cannot be started: {error.strerror}"
 
 
-async def run(words: Sequence[str], limits: Limits) -> tuple[int, str, str]:
+def _ignore(text: str) -> None:
+    del text
+
+
+async def run(
+    words: Sequence[str], limits: Limits, tell: Callable[[str], None] = _ignore
+) -> tuple[int, str, str]:
     """Run a command of ``snn-compile`` in a child process, in a folder of its own.
+
+    Args:
+        words: its arguments.
+        limits: of the command.
+        tell: takes what it writes on standard error, as it does.
 
     Returns:
         Its exit code (-1: it was ended), and what it wrote.
@@ -124,7 +141,8 @@ async def run(words: Sequence[str], limits: Limits) -> tuple[int, str, str]:
             env=os.environ | {"PYTHONPATH": paths, "NO_COLOR": "1"},
             start_new_session=True,
         )
-        streams = [asyncio.create_task(_read(stream)) for stream in (child.stdout, child.stderr)]
+        readers = _read(child.stdout, _ignore), _read(child.stderr, tell)
+        streams = [asyncio.create_task(reader) for reader in readers]
         try:
             async with asyncio.timeout(limits.seconds):
                 out, err = await asyncio.gather(*streams)
@@ -140,13 +158,14 @@ async def run(words: Sequence[str], limits: Limits) -> tuple[int, str, str]:
     return code, out, err
 
 
-async def _read(stream: asyncio.StreamReader | None) -> str:
+async def _read(stream: asyncio.StreamReader | None, tell: Callable[[str], None]) -> str:
     parts, size = [], 0
     while stream is not None and (part := await stream.read(1 << 16)):
         size += len(part)
         if size > MAX_OUTPUT:
             raise OverflowError
         parts.append(part)
+        tell(part.decode("utf-8", "replace"))
     return b"".join(parts).decode("utf-8", "replace")
 
 

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from snn_compile import sealed
 from snn_compile.errors import CompileError
 from snn_compile.files.documents import inside, read_json, reading
+from snn_compile.files.presence import no_such_file
 from snn_compile.files.typed import complaint
 from snn_compile.hil.header import Header
 from snn_compile.hil.recording import Recording
@@ -24,7 +25,7 @@ from snn_compile.signing import VERIFICATION
 from snn_compile.sweep.schema import SCHEMA, SWEEP, Sweep
 from snn_compile.ui.places import OutsideError, Places
 from snn_compile.ui.rows import NetworkRow, network_row, sweep_row, trace_row, work_row
-from snn_compile.ui.scan import scan
+from snn_compile.ui.scan import TRACE_SUFFIX, scan
 
 FRESH = 1.0
 """Seconds for which a look through the folder serves."""
@@ -105,17 +106,40 @@ class Library:
                 self._seen = time.monotonic()
             return self._overview
 
-    def report(self, name: str) -> tuple[Path, dict[str, Any]]:
-        """A compiled folder and its report.
+    def folder(self, name: str) -> Path:
+        """A compiled folder.
+
+        Raises:
+            OutsideError: there is none of this name.
+        """
+        folder = self.places.find(name)
+        if not (folder / sealed.MODEL).is_file():
+            raise OutsideError(name)
+        return folder
+
+    def trace(self, name: str) -> Path:
+        """A file that may be a trace.
+
+        Raises:
+            OutsideError: there is none of this name.
+        """
+        path = self.places.find(name)
+        if path.suffix != TRACE_SUFFIX or not path.is_file():
+            raise OutsideError(name)
+        return path
+
+    def report(self, name: str) -> dict[str, Any]:
+        """The report of a compiled folder.
 
         Raises:
             OutsideError: there is no compiled folder of this name.
             CompileError: its report cannot be read.
         """
-        folder = self.places.find(name)
-        if not (folder / sealed.MODEL).is_file():
-            raise OutsideError(name)
-        return folder, sealed.read_report(folder)
+        folder = self.folder(name)
+        report = sealed.read_report(folder)
+        if not report:
+            raise no_such_file(folder / REPORT, "compile the model again")
+        return report
 
     def sweep(self, name: str) -> Sweep:
         """The figures of a sweep.
@@ -150,7 +174,10 @@ class Library:
         )
 
     def _work(self, path: Path, record: Record) -> dict[str, Any]:
-        return work_row(self.places.name(path.parent), record)
+        try:
+            return work_row(self.places.name(path.parent), record)
+        except (ValueError, OverflowError) as error:
+            return {"name": self.places.name(path), "error": f"its record is damaged: {error}"}
 
     def _network(self, folder: Path) -> NetworkRow:
         return network_row(self.places.name(folder), folder)
@@ -161,6 +188,8 @@ class Library:
             return sweep_row(name, read_sweep(folder))
         except CompileError as error:
             return {"name": name, "error": str(error)}
+        except Exception as error:  # noqa: BLE001  (a stranger's file: its row says so)
+            return {"name": name, "error": f"{type(error).__name__}: {error}"}
 
     def _trace(self, path: Path) -> Mapping[str, Any] | None:
         """A row; None for an archive that is no trace."""

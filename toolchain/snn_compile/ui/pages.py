@@ -10,10 +10,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from snn_compile.compare.tables import conclusions, tables
+from snn_compile.plugins import DEVICES
 from snn_compile.printable import printable
 from snn_compile.report import figures
 from snn_compile.report import tables as report_tables
 from snn_compile.report.page_template import page_template
+from snn_compile.sweep import page as sweep_page
 from snn_compile.ui import uploads
 from snn_compile.ui.divergence_view import view
 from snn_compile.ui.jobs import Job
@@ -22,6 +24,9 @@ from snn_compile.ui.rows import COLUMNS, NAME, SORTABLE, WRITTEN, in_order
 from snn_compile.version import __version__
 
 PACKAGE = "snn_compile.ui"
+DEVICE = "engine"
+NEED_MORE = ("faulty", "remote", "replay")
+"""Devices that cannot be run by their name alone."""
 SAMPLES = 100
 """Samples with different answers that a comparison lists."""
 
@@ -66,15 +71,27 @@ def overview(found: Overview, folder: Path, sort: str, chosen: frozenset[str]) -
 def network(name: str, report: Mapping[str, Any], traces: Sequence[Mapping[str, Any]]) -> str:
     """A compiled network: its figures, its layers, its verification, its traces."""
     try:
-        known = {
-            "header": figures.header(report),
-            "tables": [*report_tables.of_report(report), report_tables.layers(report)],
-            "verification": report.get("verification") or [],
-            "warnings": report.get("warnings") or [],
-        }
+        return _render(
+            "network.html.jinja",
+            name=name,
+            traces=traces,
+            header=figures.header(report),
+            tables=[*report_tables.of_report(report), report_tables.layers(report)],
+            verification=report.get("verification") or [],
+            warnings=report.get("warnings") or [],
+            devices=devices(),
+            default=DEVICE,
+        )
     except Exception as error:  # noqa: BLE001  (a stranger's report: the page says so)
         return message(f"The report cannot be shown: {type(error).__name__}: {error}")
-    return _render("network.html.jinja", name=name, traces=traces, **known)
+
+
+def sweep(figures_of_it: Mapping[str, Any]) -> str:
+    """The page of a sweep, made anew from its figures."""
+    try:
+        return sweep_page.render(figures_of_it)
+    except Exception as error:  # noqa: BLE001  (a stranger's file: the page says so)
+        return message(f"The sweep cannot be shown: {type(error).__name__}: {error}")
 
 
 def compare(job: Job, names: Sequence[str]) -> str:
@@ -92,17 +109,24 @@ def compare(job: Job, names: Sequence[str]) -> str:
     )
 
 
-def session(job: Job, network: str, trace: str) -> str:
-    """A recording beside the reference: where it first differs, and why."""
+def session(job: Job, network: str, what: str) -> str:
+    """A device or a recording beside the reference: where it first differs, and why.
+
+    Args:
+        job: that compares them.
+        network: name of the folder.
+        what: is compared: the name of a recording, or the option that names a device.
+    """
     content, error = _content(job, (0, 7, 8))
-    title = f"{trace} against {network}"
+    title = f"{what.removeprefix('--device=')} against {network}"
     if content is None:
         return _waiting(job, title, error)
     return _render(
         "session.html.jinja",
+        title=title,
         network=network,
-        trace=trace,
         found=content,
+        complete=job.code != 8,
         view=view(content["around"]) if content["around"] else None,
         ends=job.err if job.code == 8 else "",
     )
@@ -117,6 +141,12 @@ def checked(name: str, code: int, out: str, err: str) -> str:
 def message(text: str) -> str:
     """A page with a sentence."""
     return _render("message.html.jinja", title="Not shown", text=printable(text, keep="\n"))
+
+
+@cache
+def devices() -> tuple[str, ...]:
+    """The devices that can be run from the page: installed, and without further arguments."""
+    return tuple(name for name in DEVICES.names() if name not in NEED_MORE)
 
 
 @cache
@@ -142,8 +172,8 @@ def _parsed(text: str) -> Any:
 
 def _waiting(job: Job, title: str, error: str) -> str:
     """A page that asks again until a command has ended; or what it complained of."""
-    text = printable(error, keep="\n")
-    return _render("waiting.html.jinja", title=title, error=text, is_running=job.code is None)
+    text = printable(error or job.err, keep="\n")
+    return _render("waiting.html.jinja", title=title, text=text, is_running=job.code is None)
 
 
 def _render(template: str, /, **facts: Any) -> str:

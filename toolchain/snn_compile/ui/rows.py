@@ -105,13 +105,15 @@ def _bits(report: Mapping[str, Any]) -> Cell:
 
 def _verified(report: Mapping[str, Any]) -> Cell:
     """How many comparisons there are, and whether all were equal."""
-    outcomes = [one for one in report.get("verification") or () if one["equal"] is not None]
+    known = report.get("verification") or ()
+    outcomes = [one for one in known if one.get("equal") is not None]
     if not outcomes:
         return Cell("not yet", 0.0)
-    wrong = [one["against"] for one in outcomes if not one["equal"]]
+    wrong = [one for one in outcomes if not one["equal"]]
+    names = ", ".join(str(one.get("against", "")) for one in wrong or outcomes)
     if wrong:
-        return Cell(f"differs: {', '.join(wrong)}", -1.0, "bad")
-    return Cell(f"equal: {', '.join(one['against'] for one in outcomes)}", len(outcomes), "good")
+        return Cell(f"differs: {names}", -1.0, "bad")
+    return Cell(f"equal: {names}", len(outcomes), "good")
 
 
 def _model(report: Mapping[str, Any]) -> Cell:
@@ -192,6 +194,10 @@ def work_row(folder: str, record: Record) -> dict[str, Any]:
     Args:
         folder: that it writes into, by its name.
         record: of its progress.
+
+    Raises:
+        ValueError: the record holds no dates.
+        OverflowError: it has no durations.
     """
     stages = record["stages"]
     running = [stage for stage in stages if stage["state"] == RUNNING]
@@ -211,8 +217,8 @@ def work_row(folder: str, record: Record) -> dict[str, Any]:
         "model": PurePath(record["model"]).name,
         "state": record["state"],
         "running": record["state"] == RUNNING,
-        "started": record["started"],
-        "updated": record["updated"],
+        "started": _clock_time(record["started"]),
+        "error": "",
         "bars": bars,
         "others": others,
         "done": [
@@ -221,6 +227,10 @@ def work_row(folder: str, record: Record) -> dict[str, Any]:
             if stage["state"] == DONE
         ],
     }
+
+
+def _clock_time(date: str) -> str:
+    return f"{datetime.fromisoformat(date).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _of_stage(stage: Mapping[str, Any]) -> str:

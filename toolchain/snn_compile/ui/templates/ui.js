@@ -55,8 +55,11 @@ async function refresh() {
   const answer = await fetch(location.href, { credentials: "same-origin" });
   if (!answer.ok) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  if (document.querySelector("[data-again]")) {
-    if (!page.querySelector("[data-again]")) location.reload();
+  const said = document.querySelector("[data-again]");
+  if (said) {
+    const now = page.querySelector("[data-again]");
+    if (now) said.textContent = now.textContent;
+    else location.reload();
     return;
   }
   for (const fresh of page.querySelectorAll("[data-live]")) {
