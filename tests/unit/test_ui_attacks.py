@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (shown / "broken.sweep" / "sweep.json").write_text('{"schema": 1, "points": [{}]}')
     (shown / ".odd.snn.work").mkdir()
     record = {
-        "schema": 1, "tool": "", "model": SCRIPT, "output": "odd.snn", "pid": 1, "host": "elsewhere",
+        "schema": 1, "tool": "", "model": SCRIPT, "output": "odd.snn", "pid": 1, "host": "other",
         "started": "never", "updated": "never", "state": "running", "identity": {},
         "stages": [
             {"stage": "s", "state": "done", "done": 0, "total": 0, "seconds": 1e300, "remaining": 0}
@@ -66,7 +66,9 @@ def test_it_listens_on_this_machine_only(page):
         assert other.connect_ex(("::1", page.server.port))
 
 
-@pytest.mark.parametrize("path", ["/", "/network?name=empty", "/ui.js", "/files/hostile/report.html"])
+@pytest.mark.parametrize(
+    "path", ["/", "/network?name=empty", "/ui.js", "/files/hostile/report.html"]
+)
 def test_without_the_token_nothing_is_said(page, path):
     for headers in ({}, {"Cookie": f"snn-compile-{page.server.port}=guess"}, {"Cookie": "=;;="}):
         answer = page.ask(path, known=False, headers=headers)
@@ -87,7 +89,8 @@ def test_the_token_becomes_a_cookie_that_scripts_and_other_sites_do_not_get(page
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.evil.example", "evil.example:80", "[::1]:80", "0.0.0.0", " "]
+    "host",
+    ["evil.example", "127.0.0.1.evil.example", "evil.example:80", "[::1]:80", "0.0.0.0", " "],
 )
 def test_a_name_that_was_made_to_lead_here_is_refused(page, host):
     answer = page.ask("/", headers={"Host": host})
@@ -132,10 +135,11 @@ def test_other_methods_are_refused(page, method):
 
 OUTSIDE = (
     "../secret.json", "../net/report.html", "..%2fnet%2freport.html", "%2e%2e/net/report.html",
-    "link-to-net/report.html", "link-to-net/report.json", "linked/report.html", "linked/report.json",
-    "/etc/passwd", "//etc/passwd", "empty/../../net/report.html", "..\\net\\report.html", "notes.txt",
-    "empty/model.snn", "hostile/%00/report.html", "hostile/report.html%00.json", "", ".", "empty",
-    "empty/report.html", "~/report.html", ".odd.snn.work/progress.json", "x" * 5000,
+    "link-to-net/report.html", "link-to-net/report.json", "linked/report.html",
+    "linked/report.json", "/etc/passwd", "//etc/passwd", "empty/../../net/report.html",
+    "..\\net\\report.html", "notes.txt", "empty/model.snn", "hostile/%00/report.html",
+    "hostile/report.html%00.json", "", ".", "empty", "empty/report.html", "~/report.html",
+    ".odd.snn.work/progress.json", "x" * 5000,
 )  # fmt: skip
 
 

@@ -138,8 +138,8 @@ class Site:
             if job is None:
                 raise OutsideError(query["run"])
             job = await self.jobs.ask(query["run"], job.words, Limits())
-            _, folder, device = job.words[:3]
-            return HTMLResponse(pages.session(job, self.places.name(Path(folder)), device))
+            _, where, device = job.words[:3]
+            return HTMLResponse(pages.session(job, self.places.name(Path(where)), device))
         folder = self.library.folder(query.get("network", ""))
         trace = self.library.trace(query.get("trace", ""))
         words = ("diff", str(folder), str(trace), "--json", "--no-progress")

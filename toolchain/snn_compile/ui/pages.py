@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def link(route: str, **query: str) -> str:
     return f"/{route}?{words}" if words else f"/{route}"
 
 
-FILTERS = {"link": link, "shown": printable, "where": figures.where}
+FILTERS: dict[str, Callable[..., Any]] = {"link": link, "shown": printable, "where": figures.where}
 
 
 def overview(found: Overview, folder: Path, sort: str, chosen: frozenset[str]) -> str:

@@ -62,10 +62,10 @@ def _accuracy(report: Mapping[str, Any]) -> Cell:
 
 def _drop(report: Mapping[str, Any]) -> Cell:
     answer, first = figures.rung(report, figures.ANSWER), figures.reference(report)
-    known = answer.get("top1"), first.get("top1")
-    if None in known:
+    now, before = answer.get("top1"), first.get("top1")
+    if now is None or before is None:
         return Cell("", None)
-    change = known[0] - known[1]
+    change = now - before
     return Cell(figures.points(change), change)
 
 

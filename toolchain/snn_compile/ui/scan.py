@@ -74,7 +74,8 @@ def scan(root: Path) -> Contents:
 
 def _entries(folder: Path) -> tuple[list[str], list[str]]:
     """Names of the folders and of the regular files in a folder; none if it cannot be read."""
-    folders, files = [], []
+    folders: list[str] = []
+    files: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:

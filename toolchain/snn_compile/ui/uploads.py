@@ -61,7 +61,7 @@ class Uploads:
                 await _write(path, content)
                 words = ("check", str(path), "--json", "--max-memory", MEMORY)
                 code, out, err = await run(words, LIMITS)
-        return path.name, code, *(text.replace(f"{folder}/", "") for text in (out, err))
+        return path.name, code, out.replace(f"{folder}/", ""), err.replace(f"{folder}/", "")
 
 
 def plain(name: str) -> str:

@@ -1,7 +1,8 @@
 // Sorts tables, asks again while something runs, and sends a dropped model to be checked.
 "use strict";
 
-const EVERY = 2000; // milliseconds
+const WAITS = document.querySelector("[data-again]");
+const EVERY = WAITS ? 700 : 2000; // milliseconds
 
 function order(table, key, falling) {
   const value = (row) => row.querySelector(`td[data-key="${key}"]`)?.dataset.sort;
