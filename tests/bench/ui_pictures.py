@@ -4,7 +4,7 @@
 
 Compiles four networks, records a device with a flipped bit, and takes pictures of the first page,
 with a record of progress as a running sweep would have it, and of the session. ``--all`` writes
-every page at 1280 and 390 pixels, light and dark, into a folder, and says what axe has against each.
+all pages at 1280 and 390 pixels, light and dark, into a folder, and says what axe has against them.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def write_pictures(browser: browsers.Browser, page: Page) -> None:
         target = ROOT / "docs" / "images" / f"ui-{name}.png"
         with opened(browser, page, path, width=1280, height=height) as tab:
             tab.screenshot(path=target)
-        image = Image.open(target).convert("RGB").quantize(64)
+        image = Image.open(target).convert("RGB").quantize(256)
         image.save(target, optimize=True)
 
 

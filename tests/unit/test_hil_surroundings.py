@@ -34,15 +34,15 @@ def test_it_has_both_sides_around_a_message_that_was_changed(coding, tmp_path):
         with Recording.open(path) as recording:
             first = from_reference(program, frames, recording).divergence
             found = surroundings(program, frames, recording, first)
-        stimulus, step, channel, row, column = place
+        stimulus, step, *neuron = place
         assert (first.layer, first.stimulus, first.step) == (population.id, stimulus, step)
         expected, actual = (one[population.id][stimulus] for one in (right, sent))
         steps = slice(max(0, step - STEPS), step + STEPS + 1)
         assert found.first_step == steps.start
-        for k, neuron in enumerate(found.neurons):
-            assert np.array_equal(found.expected[k], expected[steps][:, *neuron])
-            assert np.array_equal(found.actual[k], actual[steps][:, *neuron])
-        middle = found.neurons.index((channel, row, column))
+        for k, one in enumerate(found.neurons):
+            assert np.array_equal(found.expected[k], expected[steps][:, *one])
+            assert np.array_equal(found.actual[k], actual[steps][:, *one])
+        middle = found.neurons.index(tuple(neuron))
         assert found.actual[middle, step - steps.start] == found.expected[
             middle, step - steps.start
         ] + 3  # fmt: skip
@@ -50,10 +50,13 @@ def test_it_has_both_sides_around_a_message_that_was_changed(coding, tmp_path):
         assert len(found.neurons) <= 2 * NEURONS + 1
         rows, columns = found.corner
         height, width = found.expected_map.shape
-        there = (step, channel, slice(rows, rows + height), slice(columns, columns + width))
+        *channel, row, column = neuron if len(neuron) > 1 else (0, *neuron)
+        if len(neuron) == 1:
+            expected, actual = expected[:, None], actual[:, None]
+        there = (step, *channel, slice(rows, rows + height), slice(columns, columns + width))
         assert np.array_equal(found.expected_map, expected[there])
         assert np.array_equal(found.actual_map, actual[there])
-        assert found.actual_map[row - rows, column - columns] == actual[step, channel, row, column]
+        assert found.actual_map[row - rows, column - columns] == sent[population.id][place]
         assert max(height, width) <= 2 * EXTENT + 1
         said = json.loads(json.dumps(found.as_dict()))
         assert said["actual"] == said["actual_messages"][middle][step - said["steps"][0]]

@@ -36,7 +36,8 @@ class Surroundings:
         expected: (neurons, steps) in the reference.
         actual: (neurons, steps) on the device.
         corner: row and column of the channel that ``expected_map`` begins with.
-        expected_map: (rows, columns) part of the neuron's channel, at its step.
+        expected_map: (rows, columns) part of the neuron's channel, at its step; a layer without
+            rows and columns is one row.
         actual_map: the same on the device.
     """
 
@@ -94,10 +95,13 @@ def surroundings(
     middle = int(np.ravel_multi_index(divergence.neuron, shape))
     neurons = _around(middle, NEURONS, prod(shape))
     steps = _around(divergence.step, STEPS, n_steps)
-    channel, row, column = divergence.neuron
-    rows, columns = _around(row, EXTENT, shape[1]), _around(column, EXTENT, shape[2])
-    plane = (divergence.step, channel, rows, columns)
-    flat = (slice(None), neurons)
+    rows_of = [one.reshape(n_steps, -1)[steps, neurons].T for one in (expected, actual)]
+    # A layer without rows and columns is one row.
+    laid_out = shape if len(shape) > 1 else (1, *shape)
+    *channel, row, column = divergence.neuron if len(shape) > 1 else (0, *divergence.neuron)
+    rows, columns = _around(row, EXTENT, laid_out[-2]), _around(column, EXTENT, laid_out[-1])
+    plane: tuple[Any, ...] = (divergence.step, *channel, rows, columns)
+    maps = [one.reshape(n_steps, *laid_out)[plane] for one in (expected, actual)]
     return Surroundings(
         divergence,
         tuple(shape),
@@ -107,11 +111,11 @@ def surroundings(
             tuple(int(i) for i in np.unravel_index(k, shape))
             for k in range(neurons.start, neurons.stop)
         ),
-        expected.reshape(n_steps, -1)[flat][steps].T,
-        actual.reshape(n_steps, -1)[flat][steps].T,
+        rows_of[0],
+        rows_of[1],
         (rows.start, columns.start),
-        expected[plane],
-        actual[plane],
+        maps[0],
+        maps[1],
     )
 
 

@@ -109,6 +109,7 @@ def _pictures(around: Mapping[str, Any]) -> list[Picture]:
 def _squares(around: Mapping[str, Any], values: Sequence[Any], largest: int) -> list[Square]:
     expected, actual = around["map"]["expected"], around["map"]["actual"]
     row, column = around["map"]["corner"]
+    first = [0, *around["neuron"]][-2:]  # a layer without rows is one row
     return [
         Square(
             SIZE * j,
@@ -116,7 +117,7 @@ def _squares(around: Mapping[str, Any], values: Sequence[Any], largest: int) -> 
             round(abs(value) / largest, 3),
             value,
             expected[i][j] != actual[i][j],
-            [row + i, column + j] == around["neuron"][1:],
+            [row + i, column + j] == first,
         )
         for i, line in enumerate(values)
         for j, value in enumerate(line)
