@@ -31,6 +31,7 @@ COMMANDS = (
     "reduce",
     "conformance",
     "report",
+    "ui",
     "replay",
     "targets",
     "placement",
