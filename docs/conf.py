@@ -45,13 +45,14 @@ copybutton_here_doc_delimiter = "END"
 
 INDICES = {"README": "docs/README.md", "docs/decisions/README": "docs/decisions/README.md"}
 """The pages that other pages stand below, and the files which list those."""
+OVERVIEW = "```{toctree}\n:hidden:\n/docs/README\n```\n\n"
 SHAPE = re.compile(r"(?<=[( ])\*(?=[a-z])")
 LINK = re.compile(r"\]\(([^):#]+\.md)\)")
 
 
 def tree_of(index: Path, root: Path) -> str:
     """Hidden tables of contents: one for each section of an index, with the pages it links to."""
-    listed, trees = {index.relative_to(root).as_posix()}, []
+    listed, trees = {index.relative_to(root).as_posix()}, list[str]()
     heading, *sections = index.read_text(encoding="utf-8").split("\n## ")
     for section in sections or [heading]:
         caption = f":caption: {section.partition(chr(10))[0]}\n" if sections else ""
@@ -71,7 +72,8 @@ def add_tree(app: Sphinx, docname: str, content: list[str]) -> None:
         root = Path(app.srcdir).resolve()
         index = root / INDICES[docname]
         app.env.note_dependency(index)
-        content[0] += f"\n\n{tree_of(index, root)}\n"
+        itself = "" if index.samefile(root / f"{docname}.md") else OVERVIEW
+        content[0] += f"\n\n{itself}{tree_of(index, root)}\n"
 
 
 def drop_comments(_: Sphinx, document: nodes.document) -> None:

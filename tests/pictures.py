@@ -1,9 +1,10 @@
 """Draws the pictures of the documentation again.
 
-    python tests/pictures.py tree          the decision tree of docs/how-to/my-accuracy-dropped.md
-    python tests/pictures.py gallery NAME  one of docs/gallery.md, from what its commands compiled
+    python tests/pictures.py tree                the tree of docs/how-to/my-accuracy-dropped.md
+    python tests/pictures.py NAME FOLDER DATA    a picture of docs/gallery.md
 
-The pages say which command draws which picture; matplotlib is the extra ``plot``.
+The second takes a compiled folder and a data file, and draws the first sample: the input, what the
+neurons sent, and the answer. It needs matplotlib (the extra ``plot``).
 """
 
 from __future__ import annotations
@@ -11,6 +12,11 @@ from __future__ import annotations
 import sys
 from html import escape
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snn_compile import CompiledModel, load
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 INK, PAPER, LINE, ACCENT, SOFT = "#1d2733", "#ffffff", "#9aa7b5", "#0b6e8f", "#eef4f7"
@@ -75,13 +81,93 @@ def _label(x: float, y: float, text: str) -> str:
     return f'<text x="{x}" y="{y}" font-size="12" fill="{INK}">{text}</text>'
 
 
+
+
+ROWS = 600
+"""Neurons in a raster at most, evenly spaced over all of them."""
+
+
+def gallery(name: str, folder: str, data: str) -> None:
+    """Input, messages and answer of the first sample of a data file."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    compiled = load(folder)
+    arrays = np.load(data)
+    x = arrays["x"][:1]
+    run = compiled.simulate(x, record=True)
+    figure, axes = pyplot.subplots(1, 3, figsize=(10, 3.2), width_ratios=(1, 1.9, 1))
+    _input(axes[0], x[0])
+    _raster(axes[1], compiled, run.messages)
+    _answer(axes[2], compiled.run(x)[0])
+    figure.tight_layout()
+    figure.savefig(IMAGES / f"gallery-{name}.png", dpi=96)
+
+
+def _input(axis: Any, sample: np.ndarray) -> None:
+    """A map in grey, three channels as colours, others beside each other."""
+    axis.set_title("input", fontsize=10)
+    if sample.ndim == 3 and len(sample) == 3:
+        shown = sample - sample.min()
+        axis.imshow((shown / shown.max()).transpose(1, 2, 0))
+    else:
+        maps = sample if sample.ndim == 3 else sample[None]
+        axis.imshow(np.concatenate(maps, axis=-1), cmap="gray", aspect="auto")
+    axis.set_xticks([])
+    axis.set_yticks([])
+
+
+def _raster(axis: Any, compiled: CompiledModel, messages: dict[Any, np.ndarray]) -> None:
+    """A point for each message that is not 0, at its step; neurons by layer, from the input up."""
+    program = compiled.program
+    late = compiled.report["coding"] in ("sync", "radix")
+    sending = [node for node in program.populations if node.id not in compiled.decodings]
+    sending.sort(key=lambda node: program.depth[node.id])
+    total = sum(int(np.prod(node.shape)) for node in sending)
+    stride, bottom = max(1, total // ROWS), 0
+    for number, node in enumerate(sending):
+        sent = messages[node.id][0].reshape(program.window.n_steps, -1)[:, ::stride]
+        step, neuron = np.nonzero(sent)
+        first = program.depth[node.id] * (program.window.n_steps if late else 1)
+        marker, size = ("|", 12) if len(sending) > 8 else ("s", 3)
+        axis.scatter(first + step, bottom + neuron, s=size, marker=marker, color=f"C{number % 10}")
+        bottom += sent.shape[1]
+    axis.set_ylim(0, max(1, bottom))
+    axis.set_xlabel("time step", fontsize=9)
+    axis.set_ylabel("neurons, by layer", fontsize=9)
+    every = f", one neuron in {stride} of {total:,}" if stride > 1 else ""
+    axis.set_title(f"messages that are not 0{every}", fontsize=10)
+    axis.set_yticks([])
+
+
+def _answer(axis: Any, output: np.ndarray) -> None:
+    """A map as an image, a vector as bars."""
+    axis.set_title("answer of the integers", fontsize=10)
+    if output.ndim == 3:
+        axis.imshow(output[0], cmap="gray")
+        axis.set_xticks([])
+        axis.set_yticks([])
+        return
+    values = output.ravel()
+    colours = [ACCENT if k == values.argmax() else LINE for k in range(len(values))]
+    axis.barh(np.arange(len(values)), values, color=colours)
+    axis.invert_yaxis()
+    axis.set_yticks(np.arange(len(values)))
+    axis.set_ylabel("class", fontsize=9)
+
+
 def main(arguments: list[str]) -> int:
     """Draw what was asked for."""
     if arguments == ["tree"]:
         tree()
-        return 0
-    print(__doc__)
-    return 2
+    elif len(arguments) == 3:
+        gallery(*arguments)
+    else:
+        print(__doc__)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
