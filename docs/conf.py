@@ -1,4 +1,6 @@
-"""How the pages become a site; from the root of the repository:
+"""How the pages become a site.
+
+From the root of the repository:
 
     python -m sphinx -W --keep-going -q -c docs . build/site
 

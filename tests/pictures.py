@@ -74,13 +74,12 @@ def tree() -> None:
 def _arrow(x: float, y: float, to_x: float, to_y: float) -> str:
     along = (-5, -3, -5, 3) if y == to_y else (-3, -5, 3, -5)
     head = f"M{to_x + along[0]} {to_y + along[1]}L{to_x} {to_y}L{to_x + along[2]} {to_y + along[3]}"
-    return f'<path d="M{x} {y}L{to_x} {to_y}{head}" fill="none" stroke="{LINE}" stroke-width="1.5"/>'
+    path = f"M{x} {y}L{to_x} {to_y}{head}"
+    return f'<path d="{path}" fill="none" stroke="{LINE}" stroke-width="1.5"/>'
 
 
 def _label(x: float, y: float, text: str) -> str:
     return f'<text x="{x}" y="{y}" font-size="12" fill="{INK}">{text}</text>'
-
-
 
 
 ROWS = 600
