@@ -47,7 +47,7 @@ copybutton_here_doc_delimiter = "END"
 
 INDICES = {"README": "docs/README.md", "docs/decisions/README": "docs/decisions/README.md"}
 """The pages that other pages stand below, and the files which list those."""
-OVERVIEW = "```{toctree}\n:hidden:\n/docs/README\n```\n\n"
+OVERVIEW = "```{toctree}\n:hidden:\n:titlesonly:\n/docs/README\n```\n\n"
 SHAPE = re.compile(r"(?<=[( ])\*(?=[a-z])")
 LINK = re.compile(r"\]\(([^):#]+\.md)\)")
 
@@ -64,7 +64,9 @@ def tree_of(index: Path, root: Path) -> str:
             if page not in listed and page != "README.md":
                 listed.add(page)
                 pages.append("/" + page.removesuffix(".md"))
-        trees.append("```{toctree}\n:hidden:\n" + caption + "\n".join([*pages, "```"]))
+        trees.append(
+            "```{toctree}\n:hidden:\n:titlesonly:\n" + caption + "\n".join([*pages, "```"])
+        )
     return "\n\n".join(trees)
 
 

@@ -106,13 +106,15 @@ def gallery(name: str, folder: str, data: str) -> None:
 
 
 def _input(axis: Any, sample: np.ndarray) -> None:
-    """A map in grey, three channels as colours, others beside each other."""
+    """Three channels as colours, others in grey; features of steps from left to right."""
     axis.set_title("input", fontsize=10)
     if sample.ndim == 3 and len(sample) == 3:
         shown = sample - sample.min()
         axis.imshow((shown / shown.max()).transpose(1, 2, 0))
+    elif sample.ndim == 2:
+        axis.imshow(sample.T, cmap="gray", aspect="auto", origin="lower")
     else:
-        maps = sample if sample.ndim == 3 else sample[None]
+        maps = sample if sample.ndim == 3 else sample.reshape(1, 1, -1)
         axis.imshow(np.concatenate(maps, axis=-1), cmap="gray", aspect="auto")
     axis.set_xticks([])
     axis.set_yticks([])
@@ -135,6 +137,7 @@ def _raster(axis: Any, compiled: CompiledModel, messages: dict[Any, np.ndarray])
         bottom += sent.shape[1]
     axis.set_ylim(0, max(1, bottom))
     axis.set_xlabel("time step", fontsize=9)
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_ylabel("neurons, by layer", fontsize=9)
     every = f", one neuron in {stride} of {total:,}" if stride > 1 else ""
     axis.set_title(f"messages that are not 0{every}", fontsize=10)

@@ -38,8 +38,8 @@ def test_an_index_becomes_a_tree_for_each_section(tmp_path):
     )
     text = CONF["tree_of"](index, tmp_path.resolve())
     assert text == (
-        "```{toctree}\n:hidden:\n:caption: Learn\n/docs/a\n/c\n```\n\n"
-        "```{toctree}\n:hidden:\n:caption: Do\n/docs/e/d\n```"
+        "```{toctree}\n:hidden:\n:titlesonly:\n:caption: Learn\n/docs/a\n/c\n```\n\n"
+        "```{toctree}\n:hidden:\n:titlesonly:\n:caption: Do\n/docs/e/d\n```"
     )
 
 
