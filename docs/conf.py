@@ -31,6 +31,10 @@ myst_heading_anchors = 4  # as GitHub makes them
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
+autodoc_type_aliases = {
+    name: name
+    for name in ("ArraysLike", "FileOrArrays", "Given", "Int", "Labels", "Messages", "Retrain")
+}
 autodoc_mock_imports = ["torch"]
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
@@ -49,6 +53,7 @@ INDICES = {"README": "docs/README.md", "docs/decisions/README": "docs/decisions/
 """The pages that other pages stand below, and the files which list those."""
 OVERVIEW = "```{toctree}\n:hidden:\n:titlesonly:\n/docs/README\n```\n\n"
 SHAPE = re.compile(r"(?<=[( ])\*(?=[a-z])")
+ALIAS = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
 LINK = re.compile(r"\]\(([^):#]+\.md)\)")
 
 
@@ -94,6 +99,19 @@ def escape_stars(
     lines[:] = [SHAPE.sub(r"\\*", line) for line in lines]
 
 
+def name_aliases(
+    _app: Sphinx,
+    _what: str,
+    _name: str,
+    _object: object,
+    _options: object,
+    signature: str | None,
+    returned: str | None,
+) -> tuple[str | None, str | None]:
+    """Show the name of a type alias where autodoc has a reference to it."""
+    return (signature and ALIAS.sub(r"\1", signature), returned and ALIAS.sub(r"\1", returned))
+
+
 def add_start(app: Sphinx, failure: Exception | None) -> None:
     """Servers look for ``index.html``."""
     if failure is None and app.builder.format == "html":
@@ -106,4 +124,5 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", add_tree)
     app.connect("doctree-read", drop_comments)
     app.connect("autodoc-process-docstring", escape_stars)
+    app.connect("autodoc-process-signature", name_aliases)
     app.connect("build-finished", add_start)

@@ -55,3 +55,9 @@ def test_a_shape_in_a_docstring_is_no_emphasis():
     lines = ["x: (N, *input shape), and (*shape, B)", "**changes: options, 2 * 3"]
     CONF["escape_stars"](None, "", "", None, None, lines)
     assert lines == [r"x: (N, \*input shape), and (\*shape, B)", "**changes: options, 2 * 3"]
+
+
+def test_type_aliases_are_shown_by_name():
+    signature = "(x: TypeAliasForwardRef('ArraysLike') | str, n: int = 1)"
+    shown = CONF["name_aliases"](None, "", "", None, None, signature, None)
+    assert shown == ("(x: ArraysLike | str, n: int = 1)", None)
