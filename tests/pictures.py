@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from snn_compile import CompiledModel, load
+from snn_compile.samples.events import Recordings
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 INK, PAPER, LINE, ACCENT, SOFT = "#1d2733", "#ffffff", "#9aa7b5", "#0b6e8f", "#eef4f7"
@@ -94,8 +95,7 @@ def gallery(name: str, folder: str, data: str) -> None:
     from matplotlib import pyplot
 
     compiled = load(folder)
-    arrays = np.load(data)
-    x = arrays["x"][:1]
+    x = _first_sample(compiled, np.load(data))
     run = compiled.simulate(x, record=True)
     figure, axes = pyplot.subplots(1, 3, figsize=(10, 3.2), width_ratios=(1, 1.9, 1))
     _input(axes[0], x[0])
@@ -105,12 +105,27 @@ def gallery(name: str, folder: str, data: str) -> None:
     figure.savefig(IMAGES / f"gallery-{name}.png", dpi=96)
 
 
+def _first_sample(compiled: CompiledModel, arrays: Any) -> np.ndarray:
+    """(1, *input shape), of events those that each step has."""
+    if "t_us" not in arrays:
+        return arrays["x"][:1]
+    columns = (arrays[name].astype(np.int64) for name in ("x", "y", "p", "t_us", "offsets"))
+    first = Recordings(*columns, None, "").some(np.array([0]))
+    program = compiled.program
+    step_us = compiled.report["options"]["event_step"]["value"]
+    return first.trains(program.inputs[0].shape, program.window.n_steps, step_us).clip(max=1)
+
+
 def _input(axis: Any, sample: np.ndarray) -> None:
     """Three channels as colours, others in grey; features of steps from left to right."""
     axis.set_title("input", fontsize=10)
     if sample.ndim == 3 and len(sample) == 3:
         shown = sample - sample.min()
         axis.imshow((shown / shown.max()).transpose(1, 2, 0))
+    elif sample.ndim == 4:  # steps of events of two polarities
+        off, on = sample.sum(axis=0)
+        most = np.abs(on - off).max()
+        axis.imshow(on - off, cmap="RdBu", vmin=-most, vmax=most)
     elif sample.ndim == 2:
         axis.imshow(sample.T, cmap="gray", aspect="auto", origin="lower")
     else:
