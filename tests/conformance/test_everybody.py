@@ -112,17 +112,26 @@ def test_a_covering_exercises_everything_and_nothing_is_needless(cases):
         assert exercised(c for c in chosen if c is not case) < exercised(cases)
 
 
+def words(case):
+    """Everything that a vector exercises, by itself."""
+    return set(case.exercises)
+
+
 @pytest.mark.lava
-@pytest.mark.parametrize("form", ["sparse", pytest.param("conv", marks=pytest.mark.slow)])
-def test_lava(cases, lava_environment, form, tmp_path):
-    """Every model of a neuron together with every other word; kernels as such, word by word."""
+@pytest.mark.parametrize(
+    ("form", "exercised"),
+    [
+        ("sparse", words),
+        pytest.param("sparse", in_company, marks=pytest.mark.slow),
+        pytest.param("conv", words, marks=pytest.mark.slow),
+    ],
+)
+def test_lava(cases, lava_environment, form, exercised, tmp_path):
+    """Every word; with the slow ones every model of a neuron together with every other word."""
     refused = [c for c in cases if LavaBackend().check(c.program)]
     accepted = [c for c in cases if c not in refused]
-    if form == "sparse":
-        chosen = covering(accepted, in_company)
-    else:
-        convolved = [c for c in accepted if "synapses:conv" in c.exercises]
-        chosen = covering(convolved, lambda case: set(case.exercises))
+    those = [c for c in accepted if form == "sparse" or "synapses:conv" in c.exercises]
+    chosen = covering(those, exercised)
     assert 5 < len(chosen) < len(accepted)
     assert_lava([*refused, *chosen], form, lava_environment, tmp_path)
 
