@@ -101,6 +101,10 @@ class Measured:
     ram: int
     stack: int | None
 
+    def __str__(self) -> str:
+        stack = "" if self.stack is None else f", {self.stack:,} of stack"
+        return f"{self.flash:,} bytes of flash, {self.ram:,} of RAM{stack}"
+
 
 def measure(folder: Path, machine: Machine, *flags: str, size: str = "size") -> Measured | None:
     """The sizes of ``network.c`` for a machine; None without binutils.
@@ -139,17 +143,9 @@ def _stack(path: Path) -> int | None:
     return sum(frames.values())
 
 
-def measured(plan: Plan, folder: Path, machine: Machine, notes: list[str]) -> list[str]:
-    """What exceeds the stated sizes; notes get the measured ones."""
-    found = measure(folder, machine)
-    if found is None:
-        notes.append("sizes: not measured, there is no program 'size'")
-        return []
+def exceeded(plan: Plan, found: Measured) -> list[str]:
+    """What is more than was stated."""
     stated = sizes_of(plan)
-    notes.append(
-        f"sizes of {machine.name} -Os: flash {found.flash} of {stated.flash} stated,"
-        f" RAM {found.ram} of {stated.ram}, stack {found.stack} of {stated.stack}"
-    )
     pairs = {
         "flash": (found.flash, stated.flash),
         "RAM": (found.ram, stated.ram),
