@@ -6,9 +6,10 @@
 A model is one of the shared ones or of ``examples``; all by default. Each row is a model in a
 coding: bytes that were stated before compilation; bytes that ``arm-none-eabi-gcc -Os`` made for a
 Cortex-M4; microseconds of processor time of one inference (``snn_run``) on this machine with
-``-O2``, the least of several, and the cycles that the time-stamp counter makes in it; and messages that differ from the reference, on this machine and, with
-``--emulators``, on ARM, RISC-V and s390x in qemu. Exit code 1 if any differs or exceeds what was
-stated. ``--write`` puts the table into the page.
+``-O2``, the least of several, and the cycles that the time-stamp counter makes in it; and messages
+that differ from the reference, on this machine and, with ``--emulators``, on ARM, RISC-V and s390x
+in qemu. Exit code 1 if any differs or exceeds what was stated. ``--write`` puts the table into the
+page.
 """
 
 from __future__ import annotations
