@@ -34,8 +34,10 @@ from snn_compile.ir.quantized import (
     SigmaDeltaNeurons,
     SigmaDeltaReadout,
     SignedIFNeurons,
+    StartedReadout,
     SyncIFNeurons,
     SyncReadout,
+    ThresholdDeltaNeurons,
 )
 from snn_compile.ir.spiking import Reset
 from snn_compile.sim import bounds
@@ -291,6 +293,35 @@ def _adding(node: Readout, context: Context) -> Form:
     return Form("adding", total, {"bias": node.bias}, potential, states)
 
 
+def _started(node: StartedReadout, context: Context) -> Form:
+    """A readout that adds up the steps of a window from a potential of its own."""
+    step, start, bias = context.step, _ends(node.initial_potential), _ends(node.bias)
+    low = start[0] + context.n_steps * (step.low + bias[0])
+    high = start[1] + context.n_steps * (step.high + bias[1])
+    potential = bounded(node, low, high)
+    before = max(potential.magnitude, -start[0], start[1])
+    total = accumulator(before + step.magnitude + max(-bias[0], bias[1]))
+    kept = holding(min(potential.low, 0), max(potential.high, 0))
+    states = {"potential": kept} if context.n_steps > 1 else {}
+    parameters = {"bias": node.bias, "initial": node.initial_potential}
+    return Form("adding", total, parameters, potential, states)
+
+
+def _changing(node: ThresholdDeltaNeurons, context: Context) -> Form:
+    """Sigma-delta neurons with a threshold."""
+    step, known, bias = context.step, _ends(node.sent), _ends(node.bias)
+    n_sums = 1 if node.of_frames else context.n_steps
+    low, high = n_sums * step.low, n_sums * step.high
+    active = bounded(node, low + bias[0], high + bias[1])
+    kept = holding(min(active.low, known[0]), max(active.high, known[1]))
+    states = {"known": kept} if node.of_frames else {"sum": holding(low, high), "known": kept}
+    sums = max(step.magnitude, -low, high) + max(-bias[0], bias[1])
+    total = accumulator(max(sums, active.magnitude) + max(active.magnitude, -known[0], known[1]))
+    parameters = {"bias": node.bias, "threshold": node.threshold, "sent": node.sent}
+    numbers = {"shift": node.shift, "of_frames": node.of_frames}
+    return Form("changing", total, parameters, active, states, numbers)
+
+
 def _shown(node: Readout, context: Context) -> Form:
     """A readout that shows what has arrived."""
     total, potential = _once(node, context)
@@ -313,6 +344,8 @@ _FORMS: dict[type[Population], Callable[[Any, Context], Form]] = {
     CubaLIFNeurons: _leaky,
     Readout: _adding,
     ProbedReadout: _adding,
+    StartedReadout: _started,
+    ThresholdDeltaNeurons: _changing,
     SyncReadout: _shown,
     SigmaDeltaReadout: _shown,
 }
