@@ -167,6 +167,8 @@ def _wide(magnitude: int) -> CType:
 
 def _scaled(node: Any, context: Context) -> Form:
     """Graded and sigma-delta neurons."""
+    if node.multiplier.values.min(initial=0) < 0:
+        raise ValueError("its multiplier is negative")
     total, potential = _once(node, context)
     places = _ends(node.shift)[1]
     factor = max(abs(end) for end in _ends(node.multiplier))
@@ -267,6 +269,8 @@ def _leaky(node: CubaLIFNeurons, context: Context) -> Form:
         raise OverflowError(f"currents of up to {current} have no type for their decay")
     limit = min(node.state.max, VOLTAGE_LIMIT)
     drop = 0 if node.drop is None else max(abs(end) for end in _ends(node.drop))
+    threshold = max(abs(end) for end in _ends(node.threshold))
+    _wide((threshold << 6) + bias + drop + current + (limit << 13))
     parameters = {"bias": node.bias, "threshold": node.threshold}
     if node.drop is not None:
         parameters["drop"] = node.drop
