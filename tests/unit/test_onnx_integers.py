@@ -160,6 +160,18 @@ def test_shifts_round_down(dtype, most):
     assert (x.astype(np.int64) >> by).max() <= value.high
 
 
+@pytest.mark.parametrize("dtype", [INT32, INT64])
+@pytest.mark.parametrize(("low", "high"), [(-8388607, 8388607), (0, 255), (-(1 << 40), -5)])
+def test_clips_of_numbers_of_any_size(dtype, low, high):
+    random = np.random.default_rng(0)
+    bits = [8, 24, 31] if dtype == INT32 else [8, 24, 31, 32, 33, 40, 61]
+    x = np.concatenate([random.integers(-(1 << k) + 1, 1 << k, 500) for k in bits]).astype(dtype)
+    asm = Assembly()
+    asm.reserve(["x"])
+    value = asm.clipped(Value("x", (), dtype, int(x.min()), int(x.max())), low, high, "y")
+    assert np.array_equal(computed(asm, value, x), np.clip(x.astype(np.int64), low, high))
+
+
 def test_a_number_beyond_64_bits_is_refused():
     with pytest.raises(assembly.BeyondError):
         assembly.type_for(0, 1 << 63)

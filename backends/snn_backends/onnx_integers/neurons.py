@@ -100,7 +100,11 @@ def _graded(asm: Assembly, node: GradedNeurons, v: Value) -> Value:
     name = asm.widened(positive, dtype).name
     if len(set(top)) > 1:
         ends = limits.reshape(-1, *[1] * (len(node.shape) - 1)) if limits.ndim == 1 else limits
-        name = asm.add("Min", name, asm.constant(ends, dtype), called=f"{node.id}:limited")
+        top_of = asm.constant(ends, dtype)
+        if wide:
+            name = asm.at_most(name, top_of, f"{node.id}:limited")
+        else:
+            name = asm.add("Min", name, top_of, called=f"{node.id}:limited")
     multiplier = _parameter(asm, node, "multiplier", node.multiplier.values, wide)
     shift = _parameter(asm, node, "shift", node.shift.values, wide)
     name = asm.add("Mul", name, multiplier, called=f"{node.id}:product")
