@@ -33,8 +33,17 @@ from snn_compile.sim import reference
 
 ROOT = Path(__file__).resolve().parents[2]
 CODINGS = ("graded", "sync", "radix")
-EXAMPLES = {"digits_mlp": "digits", "digits_cnn": "digits", "kws_gru": "kws"}
-"""Calibration data of each."""
+EXAMPLES = {
+    "digits_mlp": "digits",
+    "digits_cnn": "digits",
+    "kws_gru": "kws",
+    "fashion_mobile": "",
+    "fashion_silu": "",
+    "denoise_unet": "",
+}
+"""Calibration data of each, if there are any."""
+UNLABELLED = ("face_slim320",)
+"""Shared models without data."""
 BATCH, REPEATS = 16, 7
 HEAD = (
     "| model | coding | operators | file | compared | differing | same largest output in QDQ"
@@ -52,12 +61,17 @@ def compiled(model: str, coding: str, calibrate: int, keep: Path | None) -> Comp
     folder = keep / f"c_{model}_{coding}" if keep else None
     if folder is not None and folder.is_dir():
         return CompiledModel.load(folder)
+    x: np.ndarray | None = None
     if model in EXAMPLES:
-        x = np.load(ROOT / "examples" / f"{EXAMPLES[model]}_calibrate.npz")["x"]
+        if EXAMPLES[model]:
+            x = np.load(ROOT / "examples" / f"{EXAMPLES[model]}_calibrate.npz")["x"]
+    elif model in UNLABELLED:
+        pass
     else:
         with tempfile.TemporaryDirectory() as scratch:
             x, *_ = shared_models.prepare(model, Path(scratch), 10)
-    made = compile_model(source(model), calibrate=x[:calibrate], coding=coding, emit=("onnx",))
+    some = None if x is None else x[:calibrate]
+    made = compile_model(source(model), calibrate=some, coding=coding, emit=("onnx",))
     if folder is not None:
         made.save(folder)
     return made
@@ -144,7 +158,7 @@ def rows(given: argparse.Namespace) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    known = [*EXAMPLES, *w8a8.MODELS]
+    known = [*EXAMPLES, *w8a8.MODELS, *UNLABELLED]
     parser.add_argument("models", nargs="*", default=known)
     parser.add_argument("--codings", nargs="+", default=CODINGS)
     parser.add_argument("--compiled", type=Path, help="keep compiled folders here")
