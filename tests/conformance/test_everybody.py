@@ -11,9 +11,10 @@ import pytest
 import conformance_exclusions as exclusions
 import lava_batch
 import transcription
+from snn_backends.c import CBackend
 from snn_backends.lava import LavaBackend
 from snn_compile.conformance import check, files
-from snn_compile.conformance.check import EQUAL, EXCLUDED, Row
+from snn_compile.conformance.check import DIFFERS, EQUAL, EXCLUDED, Row
 from snn_compile.errors import DeviceError
 from snn_compile.plugins import BACKENDS, open_device
 
@@ -166,6 +167,24 @@ def test_exporters_by_what_they_read_back(cases, backend, stated, tmp_path):
     pytest.importorskip({"nir": "nir", "netx": "h5py", "onnx": "onnxruntime"}[backend])
     rows = [check.verified_by(case, backend, tmp_path, 60) for case in cases]
     assert_as_stated(rows, getattr(exclusions, stated))
+
+
+def test_c(cases, tmp_path):
+    """On this machine, watched by sanitizers: every model of a neuron, every form of synapses."""
+
+    def told(case):
+        return {w for w in case.exercises if w.startswith(("neurons:", "synapses:", "input:"))}
+
+    rows = []
+    for case in covering(cases, told):
+        folder = tmp_path / case.name
+        folder.mkdir()
+        CBackend().emit(case.program, folder)
+        found = CBackend().verify(case.program, folder, case.frames, emulators=False)
+        why = found.details[0] if found.details else ""
+        verdict = EQUAL if found.equal else DIFFERS
+        rows.append(Row(case.name, verdict, found.compared, why=why))
+    assert_as_stated(rows, exclusions.C)
 
 
 @pytest.mark.slow

@@ -23,6 +23,8 @@ LAVA = {
     "*-clip-floor": "counts are sent as spikes over time",
     "wrap": "they do not wrap",
 }
+C: dict[str, str] = {}
+"""It leaves nothing out."""
 NIR = {
     "several-inputs-*": "is a further input; the runtimes of NIR feed one",
     "*-piecewise-linear": LINES,
@@ -45,6 +47,7 @@ NIR = {
     "*-cuba": LEAKY,
     "cuba-*": LEAKY,
     "mixed-*": "NIR does not round",
+    "threshold-delta": "send changes above a threshold",
     "stock-probed": "NIR has no outputs of this coding",
     "exponents": "NIR does not round",
     "saturation-*": NO_ENDS,
@@ -70,6 +73,7 @@ NETX = {
     "*-sigma-delta": "netx's SigmaDelta has no multiplier",
     "payload-sigma-delta-*": "netx's SigmaDelta has no multiplier",
     "stream-still": "netx's SigmaDelta has no multiplier",
+    "threshold-delta": "netx never resets neurons that send changes",
     "*-burst": "several spikes",
     "mixed-signed": "no neuron like SignedIF",
     "*-signed": "no neuron like SignedIF",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snn_compile import memory
-from snn_compile.errors import CompileError, ModelError, Origin, UsageError, raise_all
+from snn_compile.errors import CompileError, ModelError, Origin, raise_all
 from snn_compile.files.documents import (
     DamagedError,
     TooLargeError,
@@ -18,6 +18,7 @@ from snn_compile.files.documents import (
     read_bytes,
     too_large,
 )
+from snn_compile.files.presence import no_such_file
 from snn_compile.ir.host_tail import HostTail
 from snn_compile.memory import format_size
 from snn_compile.options import CompileOptions
@@ -59,9 +60,7 @@ class OnnxFrontend:
             UnsupportedError: operators without a spiking form (``CompileErrors`` if several).
         """
         if not path.is_file():
-            raise UsageError(
-                f"there is no file '{path}'", code="no-such-file", hint="check the path"
-            )
+            raise no_such_file(path)
         try:
             return _read(path, options)
         except CompileError:
@@ -82,6 +81,12 @@ class OnnxFrontend:
         from snn_frontends.onnx import integers
 
         return integers.read(_parsed(path, str(path)), str(path)) if _is_ours(path) else None
+
+    def written(self, model: object, example_input: object, folder: Path) -> Path | None:
+        """The file of an ``onnx.ModelProto``, or of a ``torch.nn.Module``; None of others."""
+        from snn_frontends.onnx import in_memory
+
+        return in_memory.written(model, example_input, folder)
 
     def files_beside(self, path: Path) -> list[Path]:
         """Those of external data."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from snn_compile.workers import Workers
 
 GOLDEN, ENGINE = "golden", "engine"
+NONE = "–"
 ROWS = 3200
 MIN_STIMULI = 8
 """Default limit of a backend's stimuli, in time steps. A deep network takes Lava up to a tenth of a
@@ -317,7 +318,8 @@ def _show(outcomes: list[Verification], as_json: bool) -> None:
         table.add_column(name, justify="right")
     table.add_column("")
     for outcome in outcomes:
-        verdict = Text("equal, bit for bit", "green")
+        # A file that is read back and not run has no stimuli.
+        verdict = Text("equal, bit for bit" if outcome.stimuli else "equal, not run", "green")
         if outcome.equal is None:
             verdict = Text("not compared", "dim")
         elif not outcome.equal:
@@ -325,7 +327,8 @@ def _show(outcomes: list[Verification], as_json: bool) -> None:
             if outcome.first_divergence:
                 verdict.append(f"\n{outcome.first_divergence}", "red")
         counts = (outcome.stimuli, outcome.steps, outcome.compared)
-        table.add_row(outcome.against, *(f"{count:,}" for count in counts), verdict)
+        shown = [f"{count:,}" if count else NONE for count in counts]
+        table.add_row(outcome.against, *shown, verdict)
     console = results()
     show_table(console, table)
     for outcome in outcomes:

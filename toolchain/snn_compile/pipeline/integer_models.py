@@ -20,7 +20,7 @@ from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task
 from snn_compile.pipeline.inputs import samples_for, stimulus
 from snn_compile.plugins import ImportedIntegers, ReadsIntegers, frontend_for
 from snn_compile.pluralize import pluralize
-from snn_compile.quantize.quantize import GivenProgram, LayerNumbers
+from snn_compile.quantize.quantize import LayerNumbers
 from snn_compile.report import assemble
 from snn_compile.report.evaluation import Outcome, decoded, described
 from snn_compile.report.journal import Journal
@@ -89,7 +89,7 @@ def prepare_integers(task: Task, imported: ImportedIntegers, journal: Journal) -
     in_effect = options.in_effect(
         facts, assemble.used(program, integer_network(program).input_coding)
     )
-    given = GivenProgram(program, _numbers(imported))
+    numbers = _numbers(imported)
     return PreparedNetwork(
         program,
         imported.encoding,
@@ -99,7 +99,7 @@ def prepare_integers(task: Task, imported: ImportedIntegers, journal: Journal) -
         options.emit,
         task.provenance,
         partial(_evaluate, imported, outputs, evaluate),
-        partial(assemble.report, task.path, in_effect, facts_of_file, given, journal),
+        partial(assemble.report, task.path, in_effect, facts_of_file, numbers, None, journal),
         None,
         task.placement,
     )

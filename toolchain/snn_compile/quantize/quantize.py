@@ -72,21 +72,6 @@ class Quantization:
     network: SpikingGraph
 
 
-@dataclass(frozen=True, eq=False)
-class GivenProgram:
-    """A program that a file states in integers, and what is known of its scales.
-
-    Attributes:
-        program: the network in fixed point.
-        numbers: scales of every population, in steps where they are unknown.
-        network: there was none in floating point.
-    """
-
-    program: QuantizedGraph
-    numbers: Mapping[NodeId, LayerNumbers]
-    network: None = None
-
-
 def quantize(
     network: SpikingGraph, weight_bits: Callable[[str], int], states: States | None = None
 ) -> Quantization:

@@ -185,6 +185,16 @@ def read_seal(folder: Path) -> str:
         return archive.content("seal", _SEAL_BYTES).decode("ascii")
 
 
+def read_report(folder: Path) -> dict[str, Any]:
+    """The content of ``report.json`` alone, without the network; empty without one.
+
+    Raises:
+        ModelError: it is damaged, or not in this tool's format.
+    """
+    with _reading(folder / REPORT):
+        return _report(folder)
+
+
 def read_schema(folder: Path) -> int:
     """The schema of a compiled network; ``read`` checks the rest."""
     with _reading(folder / MODEL), Archive(inside(folder, MODEL)) as archive:

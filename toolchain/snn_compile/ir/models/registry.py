@@ -34,11 +34,13 @@ from snn_compile.ir.models.readout import (
     ProbedReadout,
     Readout,
     SigmaDeltaReadout,
+    StartedReadout,
     SyncReadout,
 )
 from snn_compile.ir.models.sigma_delta import SigmaDeltaNeurons
 from snn_compile.ir.models.signed import SignedIFNeurons
 from snn_compile.ir.models.sync import SyncIFNeurons
+from snn_compile.ir.models.threshold_delta import ThresholdDeltaNeurons
 from snn_compile.ir.spiking import Reset
 
 GROUP = "snn_compile.neurons"
@@ -56,8 +58,10 @@ BUILT_IN: tuple[type[Population], ...] = (
     PiecewiseLinearDeltaNeurons,
     ProductDeltaNeurons,
     CubaLIFNeurons,
+    ThresholdDeltaNeurons,
     Readout,
     ProbedReadout,
+    StartedReadout,
     SyncReadout,
     SigmaDeltaReadout,
 )
