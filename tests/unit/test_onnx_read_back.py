@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -99,7 +100,8 @@ def described(model: onnx.ModelProto) -> dict[str, Any]:
 
 def describe(model: onnx.ModelProto, document: Any, version: str = reader.VERSION) -> None:
     said = document if isinstance(document, str) else json.dumps(document)
-    helper.set_model_props(model, {reader.FORMAT: version, reader.NETWORK: said})
+    props = reader.metadata(model)
+    helper.set_model_props(model, {**props, reader.FORMAT: version, reader.NETWORK: said})
 
 
 def other_weight(model: onnx.ModelProto) -> None:
@@ -161,6 +163,27 @@ CHANGES: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "list": (lambda m: describe(m, []), "onnx-form"),
     "version": (lambda m: describe(m, described(m), "integers 2"), "onnx-form"),
 }
+
+
+def rehashed(model: onnx.ModelProto) -> None:
+    """The hash of a file as it is: what somebody who wants to deceive would write."""
+    said = reader.metadata(model)
+    digest = hashlib.sha256(model.graph.SerializeToString(deterministic=True))
+    digest.update(said[reader.NETWORK].encode())
+    helper.set_model_props(model, {**said, reader.HASH: digest.hexdigest()})
+
+
+@pytest.mark.parametrize("change", [other_operator, without_an_operator])
+def test_a_description_of_another_graph_is_a_warning(change, emitted, tmp_path):
+    """As is a file of another version."""
+    model = onnx.load(emitted / "onnx" / file.REALS)
+    change(model)
+    rehashed(model)
+    onnx.save(model, tmp_path / "other.onnx")
+    made = compile_model(tmp_path / "other.onnx", emit=())
+    assert text_of(made.program) == text_of(CompiledModel.load(emitted).program)
+    (warning,) = made.report["warnings"]
+    assert "they were not compared" in str(warning)
 
 
 @pytest.mark.parametrize("change", CHANGES)
