@@ -21,6 +21,7 @@ from snn_compile.cli import main
 from snn_compile.errors import CompileError, ModelError
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.text import dump_text
+from snn_compile.sim import reference
 from snn_frontends.onnx import OnnxFrontend
 from snn_frontends.onnx import integers as reader
 
@@ -89,6 +90,16 @@ def test_it_is_checked_and_not_converted(emitted, capsys):
 
 def test_other_files_are_none_of_ours(examples):
     assert OnnxFrontend().read_integers(examples / "digits_mlp.onnx") is None
+
+
+def test_files_of_the_first_form_are_read():
+    """What it answers was written down when the file was; ``tests/old/README.md`` says how."""
+    path = Path(__file__).parents[1] / "old" / "integers-1.onnx"
+    found = OnnxFrontend().read_integers(path)
+    assert found is not None
+    frame = np.array([[170, 56, 0, 0, 0, 0, 0, 0, 0, 183, 0, 165]])
+    (output,) = reference.run(found.network, frame).outputs.values()
+    assert output.tolist() == [[-4982, -5595, 75272, -1986, 71929]]
 
 
 # Changed, and hostile ----------------------------------------------------------------------------
