@@ -6,7 +6,7 @@ Each model is compiled in three codings with 8-bit weights. "compared" counts wh
 sends in a pass of `integers.onnx`, and the outputs of `model.onnx`; "differing" is how many are not
 the reference's. The file for accelerators, `qdq.onnx`, may differ: the table says for how many
 stimuli the largest output is the same, and by how much an output is off, relative to the largest.
-Times are those of onnxruntime on one thread for a batch of 16, of the user's float file and of
+Times are those of the processor in onnxruntime, on one thread for a batch of 16, of the user's float file and of
 `model.onnx`, the least of seven. With --compiled FOLDER, compiled networks are kept there.
 """
 
@@ -85,12 +85,12 @@ def session(content: Any) -> onnxruntime.InferenceSession:
 
 
 def milliseconds(run: Any, x: dict[str, np.ndarray]) -> float:
-    """Of a sample, the least of several calls."""
+    """Of the processor for a sample, the least of several calls."""
     times = []
     for _ in range(REPEATS):
-        begin = time.perf_counter()
+        begin = time.process_time()
         run.run(None, x)
-        times.append(time.perf_counter() - begin)
+        times.append(time.process_time() - begin)
     return 1000 * min(times) / BATCH
 
 
