@@ -6,8 +6,9 @@ Each model is compiled in three codings with 8-bit weights. "compared" counts wh
 sends in a pass of `integers.onnx`, and the outputs of `model.onnx`; "differing" is how many are not
 the reference's. The file for accelerators, `qdq.onnx`, may differ: the table says for how many
 stimuli the largest output is the same, and by how much an output is off, relative to the largest.
-Times are those of the processor in onnxruntime, on one thread for a batch of 16, of the user's float file and of
-`model.onnx`, the least of seven. With --compiled FOLDER, compiled networks are kept there.
+Times are those of the processor for a sample, on one thread of onnxruntime and in a batch of 16, of
+the user's float file and of `model.onnx`, the least of seven. With --compiled FOLDER, compiled
+networks are kept there.
 """
 
 from __future__ import annotations
