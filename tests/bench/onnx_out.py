@@ -142,8 +142,8 @@ def row(name: str, coding: str, given: argparse.Namespace) -> str:
         f"{unequal + len(wrong):,}",
         same,
         off,
-        f"{float_time(name, batch):.2f} ms",
-        f"{exact:.2f} ms",
+        f"{float_time(name, batch):.3g} ms",
+        f"{exact:.3g} ms",
     )
     return f"| {' | '.join(map(str, cells))} |"
 
