@@ -20,7 +20,7 @@ import scheduled_networks
 import several_inputs
 import wide_networks
 from onnx_files import run
-from snn_backends.onnx_integers import OnnxBackend, assembly, file, verifier
+from snn_backends.onnx_integers import OnnxBackend, assembly, file, network, verifier
 from snn_backends.onnx_integers.assembly import INT32, INT64, Assembly, Value
 from snn_compile import CompiledModel
 from snn_compile.cli import main
@@ -381,6 +381,13 @@ def test_integers_beyond_the_operators_are_refused():
     (error,) = OnnxBackend().check(QuantizedGraph(type(net.build().graph)(shifted), net.window))
     assert isinstance(error, UnsupportedError)
     assert error.code == "onnx-precision"
+
+
+def test_more_than_a_file_holds_is_refused(monkeypatch):
+    program, _ = networks.mlp(0, "graded")
+    monkeypatch.setattr(network, "MAX_SIZE", 100)
+    (error,) = OnnxBackend().check(program)
+    assert error.code == "onnx-size"
 
 
 def test_counts_of_any_size():

@@ -21,10 +21,8 @@ from onnx import TensorProto, numpy_helper
 from snn_compile import memory, sealed
 from snn_compile.errors import ModelError, Origin
 from snn_compile.files.documents import (
-    DAMAGE,
     DamagedError,
     check_size,
-    describe_error,
     open_regular,
     parse_json,
     reading,
@@ -99,10 +97,10 @@ def read(model: onnx.ModelProto, file: str) -> ImportedIntegers | None:
             raise DamagedError("it is no description")
         arrays = _arrays(model, document)
         network, encoding, decodings = sealed.network_in(document, arrays, NETWORK)
-    _require_unchanged(model, said, file)
-    imported = ImportedIntegers(network, encoding, decodings, (), len(model.graph.node))
-    if _is_written_of(imported, model):
-        return imported
+        _require_unchanged(model, said, file)
+        imported = ImportedIntegers(network, encoding, decodings, (), len(model.graph.node))
+        if _is_written_of(imported, model):
+            return imported
     return replace(imported, findings=(_not_compared(file),))
 
 
@@ -178,14 +176,11 @@ def _is_written_of(imported: ImportedIntegers, model: onnx.ModelProto) -> bool:
     backend: Backend = BACKENDS.load("onnx")
     if isinstance(backend, StatesBorders):
         backend = backend.with_borders(imported.encoding, imported.decodings)
-    try:
-        if backend.check(imported.network):
-            return False
-        with tempfile.TemporaryDirectory(prefix="snn-compile-onnx-") as folder:
-            backend.emit(imported.network, Path(folder), options={})
-            return any(_equal(path, model) for path in sorted(Path(folder).glob("*.onnx")))
-    except DAMAGE as error:
-        raise DamagedError(describe_error(error)) from error
+    if backend.check(imported.network):
+        return False
+    with tempfile.TemporaryDirectory(prefix="snn-compile-onnx-") as folder:
+        backend.emit(imported.network, Path(folder), options={})
+        return any(_equal(path, model) for path in sorted(Path(folder).glob("*.onnx")))
 
 
 def _equal(path: Path, model: onnx.ModelProto) -> bool:
