@@ -211,6 +211,18 @@ def test_changed_files_are_refused(change, emitted, tmp_path):
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("words", [b'"window"', b"integers 1"])
+def test_text_that_is_none_is_refused(words, emitted, tmp_path):
+    content = (emitted / "onnx" / file.INTEGERS).read_bytes()
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(content.replace(words, words[:-1] + b"\xff"))
+    for read in (OnnxFrontend().read_integers, OnnxFrontend().read):
+        try:
+            assert read(path) is None
+        except CompileError as error:
+            assert error.origin is not None
+
+
 def test_the_words_alone_are_no_metadata(tmp_path, examples):
     model = onnx.load(examples / "digits_mlp.onnx")
     model.doc_string = f"not {reader.FORMAT}"

@@ -68,8 +68,9 @@ def is_written_by_us(model: onnx.ModelProto) -> bool:
 
 
 def metadata(model: onnx.ModelProto) -> dict[str, str]:
-    """The metadata of a model."""
-    return {entry.key: entry.value for entry in model.metadata_props}
+    """The metadata of a model; without what is no text, which protobuf gives as bytes."""
+    entries = [(entry.key, entry.value) for entry in model.metadata_props]
+    return {key: value for key, value in entries if isinstance(key, str) and isinstance(value, str)}
 
 
 def read(model: onnx.ModelProto, file: str) -> ImportedIntegers | None:
