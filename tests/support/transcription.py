@@ -22,6 +22,7 @@ from snn_compile.ir.quantized import (
     ClipFloorNeurons,
     ConvSynapses,
     CubaLIFNeurons,
+    DelayNeurons,
     DenseSynapses,
     GradedNeurons,
     IFNeurons,
@@ -259,6 +260,7 @@ class Cells:
     def restart(self) -> None:
         """The start of a window."""
         self.u, self.sent = [0] * self.n, [0] * self.n
+        self.waiting = [[] for _ in range(self.n)]
         self.total, self.known = [0] * self.n, list(getattr(self, "told", [0] * self.n))
         self.v = list(getattr(self, "initial_potential", [0] * self.n))
         self.opens = [True] * self.n
@@ -336,6 +338,10 @@ class Cells:
             kept = 0 if node.drop is None else v - self.drop[k]
             self.v[k] = kept if fired else v
             return int(fired)
+        if isinstance(node, DelayNeurons):
+            self.waiting[k].append(a)
+            late = len(self.waiting[k]) - 1 - node.delay
+            return self.waiting[k][late] if late >= 0 else 0
         if isinstance(node, ThresholdDeltaNeurons):
             self.total[k] = a if node.of_frames else self.total[k] + a
             active = self.total[k] + self.bias[k]

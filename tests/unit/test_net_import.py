@@ -209,15 +209,35 @@ def test_steps_are_the_options_else_the_files_else_the_default(tmp_path):
     assert read(net_files.write(path, layer)).window.n_steps == 32
 
 
-def test_an_even_delay_of_a_layer_only_makes_it_late(tmp_path):
+@pytest.mark.parametrize("form", ["each output", "each input", "all", "each synapse"])
+def test_delays_move_messages_to_later_steps(tmp_path, form):
     rng = np.random.default_rng(6)
-    layers = dense(even(rng, 4, 3)), dense(even(rng, 2, 4))
-    plain, _ = network(tmp_path, *layers)
-    late, found = network(tmp_path, layers[0] | {"delay": np.full(4, 3.0)}, layers[1])
+    first, second = even(rng, 4, 3, most=90), even(rng, 5, 4, most=127)
+    bias = rng.integers(-9, 9, 5)
+    delays = {
+        "each output": [0, 3, 1, 0, 2],
+        "each input": [2, 0, 5, 1],
+        "all": 2.0,
+        "each synapse": rng.integers(0, 4, (5, 4)),
+    }[form]
+    layers = dense(first), dense(second, bias=bias, delay=np.asarray(delays))
+    program, found = network(tmp_path, *layers, n_steps=9)
     assert [f.code for f in found.findings] == ["net-delay"]
-    x = rng.integers(0, 2, (2, 4, 3, 1, 1))
-    for name, values in reference.run(plain, x, record=True).messages.items():
-        np.testing.assert_array_equal(reference.run(late, x, record=True).messages[name], values)
+    x = rng.integers(0, 2, (1, 9, 3, 1, 1))
+    run = reference.run(program, x, record=True)
+    hidden = run.messages["layer0"][0, ..., 0, 0].astype(int)
+    each = np.asarray(delays, int)
+    each = each[:, None] if form == "each output" else each
+    each = np.broadcast_to(each, (5, 4))
+    arriving = np.zeros((9, 5, 4), int)  # one input for each synapse
+    for t, o, i in np.ndindex(9, 5, 4):
+        arriving[t, o, i] = hidden[t - each[o, i], i] if t >= each[o, i] else 0
+    spread = np.zeros((5, 20), np.float32)
+    for o in range(5):
+        spread[o, 4 * o : 4 * o + 4] = second[o]
+    expected = spikes_by_hand(spread, bias, CUBA, arriving.reshape(9, 20))
+    np.testing.assert_array_equal(run.messages["layer1"][0, ..., 0, 0], expected)
+    assert expected.any()
 
 
 W = np.full((2, 3), 20, np.float32)
@@ -230,7 +250,17 @@ REFUSED = {
     "fraction": ([dense(W / 3)], "net-fraction", "layer/0"),
     "too wide": ([dense(W * 20)], "net-range", "layer/0"),
     "bias": ([dense(W, bias=np.full(2, 40_000))], "net-range", "layer/0"),
-    "delays": ([dense(W, delay=np.array([0, 2]))], "net-delay", "layer/0"),
+    "long delays": ([dense(W, delay=np.array([0, 63]))], "net-delay", "layer/0"),
+    "delays of changes": ([dense(W, SDNN, delay=3)], "net-delay", "layer/0"),
+    "delays of maps": (
+        [
+            {"type": "input", "shape": (1, 1, 2)},
+            conv(np.ones((1, 1, 1, 1)), (1, 1, 2), delay=3),
+        ],
+        "net-delay",
+        "layer/1",
+    ),
+    "delays for others": ([dense(W, delay=[1, 2, 3, 4])], "invalid-model", "layer/0"),
     "refractory": ([dense(W, CUBA | {"refDelay": 3})], "net-field", "layer/0/neuron"),
     "weight exponent": ([dense(W, CUBA | {"wgtExp": 2})], "net-field", "layer/0/neuron"),
     "graded spikes": ([dense(W, CUBA | {"gradedSpike": True})], "net-field", "layer/0/neuron"),
@@ -269,7 +299,7 @@ def test_all_complaints_come_at_once(tmp_path):
         tmp_path,
         dense(W / 3, CUBA | {"refDelay": 3, "noise": 1}),
         {"type": "unpool"},
-        dense(W, delay=[1, 2, 3]),
+        dense(W, delay=[1, 2, 99]),
         extra=3,
     )
     assert [code for code, _, _ in found] == [

@@ -63,6 +63,7 @@ NAMES = {
     "CubaLIFNeurons": "cuba-lif",
     "Readout": "readout",
     "ProbedReadout": "probed-readout",
+    "DelayNeurons": "delay",
     "StartedReadout": "started-readout",
     "ThresholdDeltaNeurons": "threshold-delta",
     "SyncReadout": "sync-readout",

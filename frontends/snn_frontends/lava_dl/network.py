@@ -37,6 +37,7 @@ from snn_compile.passes import Finding
 from snn_compile.plugins import Arrival
 from snn_compile.sim import bounds
 from snn_frontends.lava_dl import rest
+from snn_frontends.lava_dl.late import late_synapses
 from snn_frontends.lava_dl.layers import AVERAGE, FLATTEN, INPUT, POOL, Layer
 from snn_frontends.lava_dl.neurons import (
     NO_MEMORY,
@@ -161,8 +162,8 @@ def build(
         _encode(made, layers[0])
     body = [layer for layer in layers if layer.populates]
     for layer in body:
-        if layer.delay:
-            text = f"all of its input is {layer.delay} steps late: so is its answer, the same one"
+        if layer.delay is not None:
+            text = f"delays of up to {layer.delay.max()} steps are neurons that send later"
             findings.append(Finding(text, layer.origin, "net-delay"))
         if layer.kind == AVERAGE:
             _average(made, layer, is_last=layer is body[-1])
@@ -208,9 +209,12 @@ def _encode(made: Build, layer: Layer) -> None:
 
 
 def _layer(made: Build, layer: Layer, *, is_last: bool) -> None:
-    source = made.last
-    groups = _synapses(layer, source)
-    made.nodes += groups
+    if layer.delay is None:
+        groups = _synapses(layer, made.last)
+        made.nodes += groups
+    else:
+        added, groups = late_synapses(layer, made.last)
+        made.nodes += added
     if is_last and (readout := _readout(made, layer, groups)):
         made.nodes.append(readout)
         _name_output(made, readout)

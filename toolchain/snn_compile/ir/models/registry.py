@@ -20,6 +20,7 @@ from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
 from snn_compile.ir.graph import Node
 from snn_compile.ir.models.clip_floor import ClipFloorNeurons
 from snn_compile.ir.models.cuba import CubaLIFNeurons
+from snn_compile.ir.models.delay import DelayNeurons
 from snn_compile.ir.models.graded import GradedNeurons
 from snn_compile.ir.models.integrate_and_fire import IFNeurons
 from snn_compile.ir.models.piecewise_linear import (
@@ -59,6 +60,7 @@ BUILT_IN: tuple[type[Population], ...] = (
     ProductDeltaNeurons,
     CubaLIFNeurons,
     ThresholdDeltaNeurons,
+    DelayNeurons,
     Readout,
     ProbedReadout,
     StartedReadout,

@@ -121,6 +121,10 @@ class ThresholdDelta(Population):
     """
 
 
+class Delay(Population):
+    """Sends a of ``delay`` rows before, 0 in as many rows at the start of a window."""
+
+
 class StartedReadout(Population):
     """V += a + bias from ``initial_potential`` at the start of each window; sends V."""
 
@@ -387,6 +391,20 @@ class PyThresholdDelta(_PopulationModel):
         return change >> self.proc_params["message_shift"]
 
     known = 0
+
+
+@implements(proc=Delay, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyDelay(_PopulationModel):
+    def step(self, a):
+        if self.window_starts():
+            self.waiting = [np.zeros_like(a)] * self.proc_params["delay"]
+        self.waiting = [*self.waiting, a]
+        sent, self.waiting = self.waiting[0], self.waiting[1:]
+        return sent
+
+    waiting = ()
 
 
 @implements(proc=StartedReadout, protocol=LoihiProtocol)
