@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from snn_compile.errors import ModelError, UnsupportedError
+from snn_compile.errors import UnsupportedError
 from snn_compile.files.documents import check_size
-from snn_compile.ir.fixedpoint import Int, QFormat, QTensor
-from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.fixedpoint import Int, QTensor
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
-    ConvSynapses,
     DelayNeurons,
     QuantizedNode,
     SparseSynapses,
@@ -22,6 +20,8 @@ from snn_compile.ir.quantized import (
 )
 from snn_frontends.lava_dl.layers import Layer
 from snn_frontends.lava_dl.neurons import SigmaDelta
+from snn_frontends.lava_dl.outputs import one_to_one
+from snn_frontends.lava_dl.parameters import misfit
 from snn_frontends.lava_dl.weights import mantissas
 
 ENTRY_BYTES = 16
@@ -44,7 +44,7 @@ def late_synapses(layer: Layer, source: Any) -> tuple[list[QuantizedNode], tuple
         )
     weight = layer.weight
     if weight is None or weight.shape[1] != prod(source.shape):
-        raise _misfit(layer, "its weights do not fit its source")
+        raise misfit(layer, "has weights that do not fit its source")
     delays = _of_each(layer, weight)
     steps = np.unique(delays[weight != 0]).tolist()
     check_size(f"the delays of '{layer.name}'", len(steps) * prod(source.shape) * ENTRY_BYTES)
@@ -67,7 +67,7 @@ def _of_each(layer: Layer, weight: Int) -> Int:
         return np.broadcast_to(flat[:, None], weight.shape)
     if flat.size == weight.shape[1]:
         return np.broadcast_to(flat, weight.shape)
-    raise _misfit(layer, f"it has {flat.size} delays for weights {weight.shape}")
+    raise misfit(layer, f"has {flat.size} delays for weights {weight.shape}")
 
 
 def _sending_later(layer: Layer, source: Any, steps: int) -> list[QuantizedNode]:
@@ -75,14 +75,7 @@ def _sending_later(layer: Layer, source: Any, steps: int) -> list[QuantizedNode]
     name, channels = f"{layer.name}.late{steps}", source.shape[0]
     low, high = source.messages
     place: dict[str, Any] = {"shape": source.shape, "origin": layer.origin}
-    synapses = ConvSynapses(
-        **place,
-        id=NodeId(f"{name}.synapses"),
-        inputs=(source.id,),
-        weight=QTensor(np.ones((channels, 1, 1, 1), np.int64), QFormat(2)),
-        exponent=0,
-        geometry=Geometry(groups=channels),
-    )
+    synapses = one_to_one(name, source, 0, layer.origin)
     neurons = DelayNeurons(
         **place,
         id=NodeId(name),
@@ -112,8 +105,3 @@ def _rows(layer: Layer, source: NodeId, weight: Int) -> Sequence[SparseSynapses]
         )
         for number, (part, exponent) in enumerate(mantissas(weight[kept], layer.origin))
     ]
-
-
-def _misfit(layer: Layer, what: str) -> ModelError:
-    hint = "the layers of the file contradict each other: export it again"
-    return ModelError(what, code="invalid-model", origin=layer.origin, hint=hint)

@@ -288,7 +288,7 @@ def _no_delay(fields: Fields) -> None:
     """
     if _delay(fields) is not None:
         raise UnsupportedError(
-            "delays of a convolution or a pool, which lava-dl's training obeys and its reader ignores",
+            "delays of maps, which lava-dl's training obeys and its reader ignores",
             code="net-delay",
             origin=fields.origin,
             hint="train without delays in such layers",

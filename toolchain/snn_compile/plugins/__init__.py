@@ -9,19 +9,13 @@ from pathlib import Path
 from snn_compile.errors import CompileError, DeviceError, UsageError, raise_all
 from snn_compile.hil.device import Device
 from snn_compile.plugins.contracts import (
-    Arrival,
     Backend,
     ConfigurableFrontend,
     FixedFrontend,
-    FixedNetwork,
     Frontend,
     HasSourceRuntime,
     HostRuntime,
-    Imported,
-    ImportedFixed,
-    ImportedSpiking,
     KnowsProbabilities,
-    LayerValues,
     NeedsEnvironment,
     ReadsMoreFiles,
     RunsEveryOutput,
@@ -30,6 +24,14 @@ from snn_compile.plugins.contracts import (
     SpikingFrontend,
     StatesEncoding,
     Verifiable,
+)
+from snn_compile.plugins.imported import (
+    Arrival,
+    FixedNetwork,
+    Imported,
+    ImportedFixed,
+    ImportedSpiking,
+    LayerValues,
 )
 from snn_compile.plugins.loading import Plugins
 
