@@ -27,6 +27,7 @@ from snn_compile.ir.quantized import (
     GradedNeurons,
     IFNeurons,
     Input,
+    LeakyReadout,
     PiecewiseLinearDeltaNeurons,
     PiecewiseLinearNeurons,
     PiecewiseLinearWindowNeurons,
@@ -323,17 +324,21 @@ class Cells:
                 return 0
             self.v[k] -= self.threshold[k] * weight
             return weight
-        if isinstance(node, CubaLIFNeurons):
+        if isinstance(node, CubaLIFNeurons | LeakyReadout):
             u = toward_zero(self.u[k] * (4096 - (node.current_decay + 1))) + a * 64
-            u += self.bias[k] if node.filtered_bias else 0
+            filtered = getattr(node, "filtered_bias", False)
+            u += self.bias[k] if filtered else 0
             if u > 2**23:
                 u -= 2**24
             if u <= -(2**23):
                 u += 2**24
             v = toward_zero(self.v[k] * (4096 - node.voltage_decay)) + u
-            v += 0 if node.filtered_bias else self.bias[k]
+            v += 0 if filtered else self.bias[k]
             self.u[k], v = u, clipped(node, v)
             self.potential[k] = v
+            if isinstance(node, LeakyReadout):
+                self.v[k] = v
+                return v
             fired = v > self.threshold[k] * 64
             kept = 0 if node.drop is None else v - self.drop[k]
             self.v[k] = kept if fired else v

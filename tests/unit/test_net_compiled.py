@@ -161,6 +161,7 @@ def test_in_lava(tmp_path, lava_environment):
         tmp_path / "n.net",
         dense(even(rng, 6, 5, most=90), CUBA),
         dense(even(rng, 3, 6, most=127) + 1, CUBA, delay=np.array([0, 2, 1])),
+        dense(even(rng, 2, 3), CUBA | {"vThMant": (1 << 18) - 1}, bias=np.array([7, -2])),
     )
     stimuli = rng.integers(0, 2, (2, 4, 5, 1, 1)), rng.integers(-60, 60, (3, 4, 1, 3, 3))
     cases = []

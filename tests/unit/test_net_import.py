@@ -12,6 +12,7 @@ from snn_compile.ir.quantized import CubaLIFNeurons, Readout, StartedReadout
 from snn_compile.options import CompileOptions
 from snn_compile.plugins import frontend_for
 from snn_compile.sim import reference
+from transcription import assert_equal as assert_transcribed
 
 pytest.importorskip("h5py")
 NEVER = CUBA | {"iDecay": 4096, "vDecay": 0, "vThMant": (1 << 17) - 1}
@@ -69,6 +70,25 @@ def test_dense_layers_and_counts_of_the_spikes_of_the_last(tmp_path):
         np.testing.assert_array_equal(run.messages["layer0"][sample, ..., 0, 0], hidden)
         np.testing.assert_array_equal(run.messages["layer1"][sample, ..., 0, 0], last)
         np.testing.assert_array_equal(run.outputs["layer1.sum"][sample, :, 0, 0], last.sum(axis=0))
+
+
+def test_an_output_that_leaks_and_never_fires_is_its_potential(tmp_path):
+    rng = np.random.default_rng(8)
+    weight, bias = even(rng, 4, 6), np.array([3, 0, -5, 1])
+    never = CUBA | {"vThMant": (1 << 18) - 1}  # as lava-dl exports affine layers
+    program, found = network(tmp_path, dense(weight, never, bias=bias), n_steps=7)
+    x = rng.integers(0, 2, (2, 7, 6, 1, 1))
+    run = reference.run(program, x, record=True)
+    assert_transcribed(run, program, x)
+    u = v = np.zeros((2, 4), int)
+    for t in range(7):
+        u = (
+            np.sign(u) * (abs(u) * (4096 - 1024) >> 12)
+            + x[:, t, :, 0, 0] @ weight.T.astype(int) * 64
+        )
+        v = np.sign(v) * (abs(v) * (4096 - 128) >> 12) + u + bias * 64
+        np.testing.assert_array_equal(run.messages["layer0"][:, t, :, 0, 0], v)
+    assert found.units["layer0"].tolist() == [1 / 64] * 4
 
 
 def test_maps_are_correlated_and_flattened_channels_first(tmp_path):
@@ -276,7 +296,11 @@ REFUSED = {
     ),
     "unknown field": ([dense(W, colour=3)], "net-field", "layer/0"),
     "unknown neuron field": ([dense(W, CUBA | {"noise": 3})], "net-field", "layer/0/neuron"),
-    "leaky output": ([dense(W, NEVER | {"vDecay": 9})], "net-neuron", "layer/0"),
+    "output that could fire": (
+        [dense(W * 12, NEVER | {"iDecay": 1, "vDecay": 1})],
+        "net-range",
+        "layer/0",
+    ),
     "activation": ([dense(W, SDNN | {"activation": "tanh"})], "net-neuron", "layer/0/neuron"),
     "both kinds": ([dense(W), dense(W.T[:, :2], SDNN)], "net-neuron", "layer/0"),
     "no type": ([{"weight": W}], "invalid-model", "layer/0"),

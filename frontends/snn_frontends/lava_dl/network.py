@@ -35,7 +35,7 @@ from snn_frontends.lava_dl import rest
 from snn_frontends.lava_dl.inputs import NUMBER_BYTES, has_encoder, input_node, is_delta
 from snn_frontends.lava_dl.late import late_synapses
 from snn_frontends.lava_dl.layers import AVERAGE, POOL, Layer
-from snn_frontends.lava_dl.neurons import NO_MEMORY, SPIKE_BITS, STATE_BITS, SigmaDelta
+from snn_frontends.lava_dl.neurons import SPIKE_BITS, STATE_BITS, SigmaDelta
 from snn_frontends.lava_dl.outputs import Build, average, count, one_to_one, readout_of
 from snn_frontends.lava_dl.parameters import biases, misfit, thresholds
 from snn_frontends.lava_dl.weights import mantissas
@@ -177,6 +177,6 @@ def _population(
         **place,
         threshold=QTensor.of(thresholds(layer, neuron.threshold, shape)),
         bias=QTensor.of(bias << FRACTION_BITS),
-        current_decay=min(max(NO_MEMORY - neuron.current_kept - 1, 0), NO_MEMORY - 1),
-        voltage_decay=min(NO_MEMORY - neuron.voltage_kept, NO_MEMORY - 1),
+        current_decay=neuron.current_decay,
+        voltage_decay=neuron.voltage_decay,
     )

@@ -13,9 +13,12 @@ from snn_compile.errors import CompileError, Origin, UnsupportedError
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph, NodeId, Shape
+from snn_compile.ir.models.arithmetic import VOLTAGE_LIMIT
+from snn_compile.ir.models.population import FRACTION_BITS
 from snn_compile.ir.quantized import (
     ConvSynapses,
     CubaLIFNeurons,
+    LeakyReadout,
     QuantizedNode,
     Readout,
     SparseSynapses,
@@ -24,7 +27,7 @@ from snn_compile.ir.quantized import (
 from snn_compile.plugins import Arrival
 from snn_compile.sim import bounds
 from snn_frontends.lava_dl.layers import Layer
-from snn_frontends.lava_dl.neurons import NO_MEMORY, SigmaDelta
+from snn_frontends.lava_dl.neurons import Leaky, SigmaDelta
 from snn_frontends.lava_dl.parameters import biases, misfit
 
 READABLE = 1 << 17
@@ -63,14 +66,15 @@ class Build:
         flat = prod(readout.shape[1:]) == 1
         self.nodes.append(readout)
         self.output_shapes[readout.id] = readout.shape[:1] if flat else readout.shape
-        self.units[readout.id] = np.ones(readout.shape[0])
+        unit = 2.0**-readout.bits_below_weights
+        self.units[readout.id] = np.full(readout.shape[0], unit)
 
 
 def readout_of(made: Build, layer: Layer, groups: Sequence[Synapses]) -> Readout | None:
     """The output that the last layer's potentials are; None if it fires, or sends changes.
 
     Raises:
-        UnsupportedError: it leaks and never fires.
+        UnsupportedError: its potential could fire, saturate, or has a bias that counts once.
     """
     neuron, shape = layer.neuron, groups[0].shape
     readout = Readout(
@@ -89,15 +93,7 @@ def readout_of(made: Build, layer: Layer, groups: Sequence[Synapses]) -> Readout
     least = int(neuron.threshold.min())
     fires = reached > least and least < READABLE - 1
     if not neuron.sums:
-        if least >= READABLE - 1:
-            raise UnsupportedError(
-                f"an output that leaks (iDecay {NO_MEMORY - neuron.current_kept}, vDecay"
-                f" {NO_MEMORY - neuron.voltage_kept}) and never fires: outputs here add up",
-                code="net-neuron",
-                origin=layer.origin,
-                hint="end with a layer that fires, or with iDecay 4096 and vDecay 0",
-            )
-        return None
+        return _leaking(made, readout, neuron) if least >= READABLE - 1 else None
     if fires:
         return None
     if neuron.current_kept and layer.bias is not None:
@@ -116,6 +112,30 @@ def readout_of(made: Build, layer: Layer, groups: Sequence[Synapses]) -> Readout
             hint="use fewer steps: -T",
         )
     return readout
+
+
+def _leaking(made: Build, readout: Readout, neuron: Leaky) -> LeakyReadout:
+    """The potential of a layer that leaks and is not to fire.
+
+    Raises:
+        UnsupportedError: it could fire all the same.
+    """
+    made.errors += neuron.unusual(readout.origin)
+    decays = {"current_decay": neuron.current_decay, "voltage_decay": neuron.voltage_decay}
+    place = {**readout.common_fields, "bias": QTensor.of(readout.bias.values << FRACTION_BITS)}
+    threshold = np.full(readout.shape[0], int(neuron.threshold.min()))
+    firing = CubaLIFNeurons(**place, **decays, threshold=QTensor.of(threshold))
+    reached = bounds.states(Graph([*made.nodes, firing]), firing, made.n_steps)
+    most = int(threshold[0]) << FRACTION_BITS
+    if most < VOLTAGE_LIMIT and reached.magnitude > most:
+        raise UnsupportedError(
+            f"its potential could exceed its threshold {threshold[0]:,} in {made.n_steps} steps, and"
+            " would be reset",
+            code="net-range",
+            origin=readout.origin,
+            hint="use fewer steps: -T",
+        )
+    return LeakyReadout(**place, **decays)
 
 
 def average(made: Build, layer: Layer, *, is_last: bool) -> None:

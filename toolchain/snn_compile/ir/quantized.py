@@ -43,6 +43,7 @@ from snn_compile.ir.models.population import FRACTION_BITS, STATE, Neurons, Popu
 from snn_compile.ir.models.product import ProductDeltaNeurons, ProductNeurons
 from snn_compile.ir.models.radix import RadixIFNeurons
 from snn_compile.ir.models.readout import (
+    LeakyReadout,
     ProbedReadout,
     Readout,
     SigmaDeltaReadout,
@@ -296,6 +297,7 @@ __all__ = [
     "GradedNeurons",
     "IFNeurons",
     "Input",
+    "LeakyReadout",
     "Neurons",
     "PiecewiseLinearDeltaNeurons",
     "PiecewiseLinearNeurons",

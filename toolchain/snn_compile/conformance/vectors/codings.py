@@ -11,6 +11,7 @@ import numpy as np
 from snn_compile.conformance.net import INPUT, Net, Vector
 from snn_compile.ir.quantized import (
     DelayNeurons,
+    LeakyReadout,
     ProbedReadout,
     StartedReadout,
     ThresholdDeltaNeurons,
@@ -148,8 +149,9 @@ def delays() -> Vector:
         for steps in (0, 1, 3)
     ]
     second = net.add_active("cuba", "second", *(net.dense(each, 5, bits=4) for each in late))
-    net.readout("out", net.dense(second, 3))
-    about = "Messages that arrive one and three steps later beside those that do not."
+    leaks: dict[str, Any] = {"current_decay": 900, "voltage_decay": 200}
+    net.add(LeakyReadout, "out", net.dense(second, 3), bias=net.draw(-99, 99, 3), **leaks)
+    about = "Messages that arrive some steps later beside others, and an output that leaks."
     return net.vector(about, net.frames(5))
 
 

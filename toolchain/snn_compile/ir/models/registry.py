@@ -32,6 +32,7 @@ from snn_compile.ir.models.population import ChangeNeurons, Neurons, Population
 from snn_compile.ir.models.product import ProductDeltaNeurons, ProductNeurons
 from snn_compile.ir.models.radix import RadixIFNeurons
 from snn_compile.ir.models.readout import (
+    LeakyReadout,
     ProbedReadout,
     Readout,
     SigmaDeltaReadout,
@@ -64,6 +65,7 @@ BUILT_IN: tuple[type[Population], ...] = (
     Readout,
     ProbedReadout,
     StartedReadout,
+    LeakyReadout,
     SyncReadout,
     SigmaDeltaReadout,
 )
