@@ -129,8 +129,8 @@ def _leaking(made: Build, readout: Readout, neuron: Leaky) -> LeakyReadout:
     most = int(threshold[0]) << FRACTION_BITS
     if most < VOLTAGE_LIMIT and reached.magnitude > most:
         raise UnsupportedError(
-            f"its potential could exceed its threshold {threshold[0]:,} in {made.n_steps} steps, and"
-            " would be reset",
+            f"its potential could exceed its threshold {threshold[0]:,} in {made.n_steps} steps,"
+            " and would be reset",
             code="net-range",
             origin=readout.origin,
             hint="use fewer steps: -T",
