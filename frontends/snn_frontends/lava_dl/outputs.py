@@ -121,8 +121,14 @@ def _leaking(made: Build, readout: Readout, neuron: Leaky) -> LeakyReadout:
         UnsupportedError: it could fire all the same.
     """
     made.errors += neuron.unusual(readout.origin)
-    decays = {"current_decay": neuron.current_decay, "voltage_decay": neuron.voltage_decay}
-    place = {**readout.common_fields, "bias": QTensor.of(readout.bias.values << FRACTION_BITS)}
+    decays: dict[str, Any] = {
+        "current_decay": neuron.current_decay,
+        "voltage_decay": neuron.voltage_decay,
+    }
+    place: dict[str, Any] = {
+        **readout.common_fields,
+        "bias": QTensor.of(readout.bias.values << FRACTION_BITS),
+    }
     threshold = np.full(readout.shape[0], int(neuron.threshold.min()))
     firing = CubaLIFNeurons(**place, **decays, threshold=QTensor.of(threshold))
     reached = bounds.states(Graph([*made.nodes, firing]), firing, made.n_steps)

@@ -87,7 +87,7 @@ def toward_zero(x: Int) -> Int:
 def leaky_step(
     states: tuple[Int, Int],
     arriving: Int,
-    bias: tuple[Int | int, Int | int],
+    bias: tuple[Int, Int],
     decays: tuple[int, int],
     format: QFormat,
 ) -> tuple[Int, Int]:
@@ -100,10 +100,11 @@ def leaky_step(
         decays: du and dv.
         format: of v.
     """
-    u = toward_zero(states[0] * (4096 - (decays[0] + 1))) + (arriving.astype(WIDE) << 6) + bias[0]
+    u: Int = toward_zero(states[0] * (4096 - (decays[0] + 1)))
+    u = u + (arriving.astype(WIDE) << 6) + bias[0]
     u = np.where(u > 1 << 23, u - (1 << 24), u)
     u = np.where(u <= -(1 << 23), u + (1 << 24), u)
-    v = toward_zero(states[1] * (4096 - decays[1])) + u + bias[1]
+    v: Int = toward_zero(states[1] * (4096 - decays[1])) + u + bias[1]
     saturate(v, format)
     return u, v
 

@@ -119,13 +119,14 @@ class CubaLIFNeurons(Neurons):
     def steps(self, a: Int, n_steps: int) -> Iterator[tuple[Int, Int, npt.NDArray[np.bool_]]]:
         """u, v and s of every step, after the reset; (*shape, B) each."""
         bias, threshold = (parameter(p, self) for p in (self.bias, self.threshold))
-        into_u, into_v = (bias, 0) if self.filtered_bias else (0, bias)
+        nothing = np.zeros_like(bias)
+        into = (bias, nothing) if self.filtered_bias else (nothing, bias)
         drop = None if self.drop is None else parameter(self.drop, self)
         decays = self.current_decay, self.voltage_decay
         u = np.zeros((*a.shape[:-2], a.shape[-1]), WIDE)
         v = np.zeros_like(u)
         for t in range(n_steps):
-            u, v = leaky_step((u, v), at_step(a, t), (into_u, into_v), decays, self.state)
+            u, v = leaky_step((u, v), at_step(a, t), into, decays, self.state)
             fired = v > threshold << FRACTION_BITS
             if drop is None:
                 v[fired] = 0

@@ -185,11 +185,12 @@ class LeakyReadout(Readout):
     def respond(self, a: Int, n_steps: int) -> Int:
         """See the class."""
         bias, decays = parameter(self.bias, self), (self.current_decay, self.voltage_decay)
+        into = np.zeros_like(bias), bias
         u = np.zeros((*a.shape[:-2], a.shape[-1]), WIDE)
         v = np.zeros_like(u)
         potentials = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), WIDE)
         for t in range(n_steps):
-            u, v = leaky_step((u, v), at_step(a, t), (0, bias), decays, self.state)
+            u, v = leaky_step((u, v), at_step(a, t), into, decays, self.state)
             potentials[..., t, :] = v
         return potentials
 
