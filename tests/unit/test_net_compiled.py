@@ -92,8 +92,10 @@ def test_values_that_are_not_whole_and_constant_frames(spiking, tmp_path):
     compiled = compile_model(spiking, calibrate=frames, evaluate=(frames, None))
     assert (compiled.encoding.low, compiled.encoding.high) == (0, 3)
     assert not compiled.report["ladder"]
-    compiled = compile_model(spiking, evaluate=(frames, None))
-    assert [w["code"] for w in compiled.report["warnings"]] == ["input-cut"]
+    compiled = compile_model(spiking, evaluate=(frames, None), weight_bits=4, rounding="nearest")
+    warnings = {w["code"]: w["message"] for w in compiled.report["warnings"]}
+    assert list(warnings) == ["option-ignored", "input-cut"]
+    assert "--weight-bits; the network is in fixed point" in warnings["option-ignored"]
 
 
 def test_a_network_of_changes_takes_no_constant_frames_without_its_encoder(tmp_path):
