@@ -95,7 +95,7 @@ def test_values_that_are_not_whole_and_constant_frames(spiking, tmp_path):
     compiled = compile_model(spiking, evaluate=(frames, None), weight_bits=4, rounding="nearest")
     warnings = {w["code"]: w["message"] for w in compiled.report["warnings"]}
     assert list(warnings) == ["option-ignored", "input-cut"]
-    assert "--weight-bits; the network is in fixed point" in warnings["option-ignored"]
+    assert "weight-bits; the network is in fixed point" in warnings["option-ignored"]
 
 
 def test_a_network_of_changes_takes_no_constant_frames_without_its_encoder(tmp_path):
