@@ -56,9 +56,19 @@ def test_networks_are_tuned_on_folders(place, capsys, monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.chdir(place)
     line = ["tune", "net.onnx", "--calibrate", "set", "--evaluate", "set", "--preprocess", "unit"]
-    line += ["--coding", "sync", "--epochs", "1", "--batch-size", "16", "--no-emit", "-q", "--table"]
+    line += [
+        "--coding",
+        "sync",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "16",
+        "--no-emit",
+        "-q",
+        "--table",
+    ]
     tables = [
-        answer(capsys, *line, "2", "--train", data, "-o", f"table-{data}")
+        answer(capsys, *line, "--table", "2", "--train", data, "-o", f"table-{data}")
         for data in ("set", "set.npz")
     ]
     assert tables[0] == tables[1]
