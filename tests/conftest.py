@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -17,6 +17,7 @@ from tempfile import mkdtemp
 import pytest
 from hypothesis import HealthCheck, settings
 
+import browser as browsers
 from engine_equality import BUILDS
 from snn_backends.lava.environment import LavaEnvironment, locate
 from snn_compile.cli import main
@@ -212,6 +213,18 @@ def lava_environment() -> LavaEnvironment:
     return found
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[browsers.Browser]:
+    """A browser without a window (``tests/support/browser.py``).
+
+    A test that needs one skips where Chromium or the packages that drive it are missing.
+    """
+    if reason := browsers.missing():
+        pytest.skip(reason)
+    with browsers.started() as found:
+        yield found
+
+
 @pytest.fixture(scope="session")
 def nir_python() -> Path:
     """A Python with the runtimes that read and write NIR: torch, nir, norse, snntorch and others.
@@ -219,8 +232,15 @@ def nir_python() -> Path:
     They are too large for every environment: a test that needs one of them skips without.
     ``docs/reference/nir.md`` says what to install.
     """
-    imports = "import nir, nirtorch, norse, sinabs, snntorch, spikingjelly"
+    imports = "import nir, nirtorch, norse, rockpool, sinabs, snntorch, spikingjelly"
     return _python("SNN_COMPILE_NIR_PYTHON", imports)
+
+
+@pytest.fixture(scope="session")
+def neurobench_python() -> Path:
+    """A Python with torch, NeuroBench's harness and what this project needs (not itself)."""
+    imports = "import click, neurobench, onnx, rich, scipy, threadpoolctl, torch"
+    return _python("SNN_COMPILE_NEUROBENCH_PYTHON", imports)
 
 
 @pytest.fixture(scope="session")

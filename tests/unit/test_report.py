@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import hashlib
 import json
 import re
 from typing import Any
@@ -11,103 +13,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from example_report import EXAMPLE, OBSERVED
 from snn_compile.report import figures, html, schema, terminal
-
-
-def layer(name: str, index: int) -> dict[str, Any]:
-    return {
-        "name": name,
-        "op": "conv" if "conv" in name else "dense",
-        "origin": f"net.onnx: node '{name}'",
-        "shape": [16, 32, 32],
-        "neurons": 16384,
-        "synapses": 2_359_296,
-        "weight_bits": 8,
-        "threshold": [120, 1433],
-        "saturated_weights": 0.019 if index == 3 else 0.001,
-        "rate": 0.32 - 0.02 * index,
-        "dead": 0.01 * index,
-        "spikes_per_inference": 5214.2,
-        "sqnr_db": 38.0 - 4 * index,
-    }
-
-
-EXAMPLE: dict[str, Any] = {
-    "schema": 1,
-    "tool": {"name": "snn-compile", "version": "0.1.0"},
-    "model": {
-        "path": "models/cifar10_resnet20.onnx",
-        "sha256": "ab" * 32,
-        "opset": 13,
-        "input_shape": [3, 32, 32],
-        "weights": 269_722,
-    },
-    "options": {
-        "weight_bits": {"value": 8, "origin": "default"},
-        "payload_bits": {"value": 8, "origin": "default"},
-        "emit": {"value": ["lava"], "origin": "default"},
-        "thresholds": {"value": "percentile:99.9", "origin": "net.toml:thresholds"},
-        "calibrate": {"value": "calibrate.npz", "origin": "command line"},
-    },
-    "target": "loihi2",
-    "coding": "graded",
-    "timesteps": 1,
-    "total_steps": 21,
-    "ladder": [
-        {"stage": "onnx", "top1": 91.73, "agreement": 100.0, "n": 10000},
-        {"stage": "folded", "top1": 91.73, "agreement": 100.0, "n": 10000},
-        {"stage": "rate", "top1": 91.70, "agreement": 99.4, "n": 10000},
-        {"stage": "spiking", "top1": 91.70, "agreement": 99.4, "n": 10000},
-        {"stage": "fixed", "top1": 91.64, "agreement": 98.9, "n": 10000},
-        {"stage": "mapped", "top1": 91.64, "agreement": 98.9, "n": 10000},
-    ],
-    "layers": [layer(f"layer{i}.conv", i) for i in range(5)] + [layer("fc", 5)],
-    "resources": {
-        "cores": 61,
-        "chips": 1,
-        "per_core": [
-            {"chip": 0, "core": i, "percent": 100 * (i * 37 % 61) / 64, "neurons": 512}
-            for i in range(61)
-        ],
-        "binding_limit": {"limit": "synapse memory", "core": 17, "percent": 92.0},
-    },
-    "cost": {
-        "spikes_per_inference": 42118.0,
-        "synops_per_inference": 9_612_345.0,
-        "energy": {
-            "value": 2.1e-4,
-            "low": 1.5e-4,
-            "high": 3.4e-4,
-            "unit": "J",
-            "source": "loihi2.toml: 23.6 pJ a synaptic operation",
-            "static": {"value": 4e-5, "low": 3e-5, "high": 6e-5, "unit": "J"},
-        },
-        "latency": {"value": 2100.0, "low": 1400.0, "high": 3500.0, "unit": "us"},
-        "throughput": {"value": 800.0, "low": 500.0, "high": 1000.0, "unit": "inferences/s"},
-        "binding": {"resource": "core", "core": 17, "operation": "synaptic operation"},
-    },
-    "simulator": "engine avx512",
-    "verification": [
-        {
-            "against": "lava",
-            "mode": "native 3.10",
-            "stimuli": 2,
-            "steps": 21,
-            "compared": 412_345,
-            "equal": True,
-            "first_divergence": None,
-        }
-    ],
-    "timing": [{"stage": "import", "seconds": 0.41}, {"stage": "evaluate", "seconds": 20.9}],
-    "warnings": [
-        {
-            "code": "no-calibration",
-            "message": "thresholds come from the weights alone",
-            "origin": "",
-            "hint": "give --calibrate",
-        }
-    ],
-}
 
 
 @pytest.fixture
@@ -177,9 +84,13 @@ def test_an_empty_report_is_no_reason_to_fail() -> None:
     assert "Nothing was evaluated" in html.render({})
 
 
-def test_html_is_one_file(report: dict[str, Any]) -> None:
-    page = html.render(report)
-    assert not re.search(r"(?:src|href)=|url\(|@import|https?://", page)
+@pytest.mark.parametrize("example", [EXAMPLE, OBSERVED], ids=["older", "observed"])
+def test_html_is_one_file(example: dict[str, Any]) -> None:
+    page = html.render(copy.deepcopy(example))
+    targets = re.findall(r"(?:src|href)=[\"']?([^\"' >]*)", page)
+    assert targets
+    assert all(target.startswith(("#", "data:image/png;base64,")) for target in targets)
+    assert not re.search(r"url\(|@import|https?://", page)
     assert "prefers-color-scheme: dark" in page
     assert "<svg" in page
     assert "equal, bit for bit" in page
@@ -190,7 +101,22 @@ def test_html_escapes_what_comes_from_a_model(report: dict[str, Any]) -> None:
     report["model"]["path"] = "x/<b>.onnx"
     page = html.render(report)
     assert "<script>" not in page
-    assert "<b>" not in page
+    assert "x/<b>" not in page
+
+
+def test_no_other_script_than_the_pages_own_may_run() -> None:
+    report = copy.deepcopy(OBSERVED)
+    report["layers"][1]["name"] = report["raster"]["layers"][0]["layer"] = (
+        "<script>alert(1)</script>"
+    )
+    report["options"]["labels"]["value"][0] = "</li><script>alert(2)</script>"
+    page = html.render(report)
+    own = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert len(own) == page.count("<script") == 1
+    digest = base64.b64encode(hashlib.sha256(own[0].encode()).digest()).decode()
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page).group(1)
+    assert "default-src &#39;none&#39;" in policy
+    assert f"script-src &#39;sha256-{digest}&#39;" in policy.replace("&#43;", "+").split("; ")
 
 
 def test_a_difference_is_shown_with_its_place(report: dict[str, Any]) -> None:

@@ -56,7 +56,20 @@ class Recording:
             DeviceError: the file is damaged or cut off.
             VerificationError: its content does not match its hashes.
         """
-        path = Path(path)
+        return Recording._opened(Path(path), whole=True)
+
+    @staticmethod
+    def read_header(path: str | Path) -> Header:
+        """The description of a trace; of its content, nothing is read or checked.
+
+        Raises:
+            CompileError: as ``open``.
+        """
+        with Recording._opened(Path(path), whole=False) as recording:
+            return recording.header
+
+    @staticmethod
+    def _opened(path: Path, *, whole: bool) -> Recording:
         try:
             with open_regular(path) as stream:
                 if stream.read(2) != b"PK":
@@ -68,7 +81,8 @@ class Recording:
             raise _damaged(path, error) from error
         try:
             recording = Recording(path, _header(path, archive), archive)
-            recording._check()
+            if whole:
+                recording._check()
         except BaseException as error:
             archive.close()
             if isinstance(error, DAMAGE):

@@ -57,7 +57,7 @@ Equalization = Literal["auto", "none", "range", "l2", "l4", "data"]
 Layout = Literal["nchw", "nhwc"]
 OutputKinds = Literal["classes", "regression", "segmentation"]
 Rounding = Literal["nearest", "compensated"]
-Producer = Literal["snntorch", "norse", "spikingjelly", "sinabs", "other"]
+Producer = Literal["snntorch", "norse", "spikingjelly", "sinabs", "rockpool", "other"]
 EQUALIZE: tuple[str, ...] = get_args(Equalization)
 PRODUCERS: tuple[str, ...] = get_args(Producer)
 
@@ -343,7 +343,7 @@ class CompileOptions(TracedOptions):
     )
     layout: Layout = option("nchw", choice(Layout), "Layout of x in the data files.", _DATA, _FLOAT)
     emit: tuple[str, ...] = option(
-        ("lava",), names("B[,B]"), "Backends to emit: lava, netx, nir.", _RESULT
+        ("lava",), names("B[,B]"), "Backends to emit: c, lava, netx, nir, onnx.", _RESULT
     )
     max_accuracy_drop: float | None = option(
         None,

@@ -29,6 +29,7 @@ from snn_compile.passes import PassObserver, Pipeline, no_observer
 from snn_compile.pipeline.foreign_models import refuse_foreign
 from snn_compile.plugins import (
     ConfigurableFrontend,
+    FixedFrontend,
     HasSourceRuntime,
     Imported,
     ReadsMoreFiles,
@@ -82,6 +83,19 @@ def spiking_frontend(path: Path) -> SpikingFrontend | None:
     return frontend
 
 
+def fixed_frontend(path: Path) -> FixedFrontend | None:
+    """The frontend for a file with a network in fixed point; None for any other.
+
+    Raises:
+        UsageError: the file would be such a network's, but does not exist.
+    """
+    frontend = frontend_for(path)
+    if not isinstance(frontend, FixedFrontend):
+        return None
+    _check_exists(path)
+    return frontend
+
+
 def read_model(path: Path, options: CompileOptions) -> Imported:
     """Import a model that is to be converted.
 
@@ -94,7 +108,7 @@ def read_model(path: Path, options: CompileOptions) -> Imported:
     if ONNX in frontend.suffixes:
         refuse_foreign(path)
     _check_exists(path)
-    if isinstance(frontend, SpikingFrontend):
+    if isinstance(frontend, SpikingFrontend | FixedFrontend):
         raise TypeError(f"'{path}' contains a spiking network")
     if isinstance(frontend, ConfigurableFrontend):
         imported = frontend.read_with(path, options)

@@ -27,6 +27,7 @@ from snn_compile.pipeline.spiking_input import (
     driven,
     encoding_of,
     input_coding_of,
+    train_request,
 )
 from snn_compile.pipeline.spiking_trial import tried_on_spikes
 from snn_compile.pipeline.spread.shards import in_order, unpickled
@@ -35,15 +36,16 @@ from snn_compile.pluralize import pluralize
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.to_fixed_point import Prove
 from snn_compile.report import assemble
-from snn_compile.report.evaluation import Outcome, decoded, described
+from snn_compile.report.evaluation import Outcome, decoded, described, fixed_values
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
+from snn_compile.report.observed.answers import over_time
+from snn_compile.report.observed.messages import SAMPLES
 from snn_compile.report.shards import Answers, Shard, join, shards_of
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.outputs import Expected, OutputShapes, stated_kinds
-from snn_compile.samples.readers import Request
-from snn_compile.samples.rows import Array
+from snn_compile.samples.rows import Array, Rows
 from snn_compile.samples.spike_trains import TrainData, load_trains
 from snn_compile.sim import engine, spiking
 from snn_compile.sim.batches import Advance, no_progress
@@ -98,15 +100,7 @@ def prepare_spiking(
     shapes = {str(name): of_output for name, of_output in imported.output_shapes.items()}
     outputs = OutputShapes(shapes, stated_kinds(options.output_kind))
     raise_all(outputs.unknown())
-    request = Request(
-        {str(imported.network.input.id): shape},
-        None,
-        options.labels,
-        options.samples or 0,
-        options.seed,
-        n_steps=n_steps,
-        step_us=options.event_step,
-    )
+    request = train_request(str(imported.network.input.id), shape, n_steps, options)
     samples = load_trains(request, options, outputs, task.calibrate, task.evaluate)
     options = with_class_names(options, samples)
     arrival = input_coding_of(imported, options, samples.trains)
@@ -143,7 +137,15 @@ def prepare_spiking(
             samples.evaluate,
             workers,
         ),
-        partial(assemble.report, task.path, in_effect, facts, quantized, journal),
+        partial(
+            assemble.report,
+            task.path,
+            in_effect,
+            facts,
+            quantized.numbers,
+            quantized.network,
+            journal,
+        ),
         quantized,
         task.placement,
     )
@@ -183,6 +185,13 @@ class _Climb:
         }
         return Answers(answers, "the trained network, in floating point", run.activity)
 
+    def scores(self, x: Rows, index: int) -> tuple[Sequence[Array], Sequence[Array]]:
+        """Values of all outputs for a sample: in floating point, and in fixed point."""
+        frame = encoded(self.encoding, x[index : index + 1])
+        floats = spiking.evaluate_outputs(self.network, frame, first=index)
+        fixed = fixed_values(self.program, self.encoding, self.decodings, x, index)
+        return [floats[output] for output in self.decodings], fixed
+
     def on(self, workers: Workers, shards: Iterator[Shard], advance: Advance) -> Iterator[Answers]:
         """The same for all shards, from workers."""
         sent = replace(self, expected=[replace(one, y=None) for one in self.expected])
@@ -220,10 +229,15 @@ def _evaluate(
     ladder.add_answers("spiking", answers.stages["spiking"], answers.note)
     ladder.add_answers("fixed", answers.stages["fixed"])
     ladder.repeat("mapped", "fixed")
+    numbers = climb.program, climb.encoding, climb.decodings
+    with journal.timed("observe"):
+        timed = over_time(*numbers, ladder, samples.x)
+        outputs = described(climb.decodings, ladder, samples.x, partial(climb.scores, samples.x))
     return Outcome(
         ladder.rungs,
         Activity(answers.activity, n),
         {},
         engine.simulator(climb.program),
-        more={"outputs": described(climb.decodings, ladder, samples.x)},
+        more={"outputs": outputs, **timed},
+        frames=encoded(climb.encoding, samples.x[:SAMPLES]),
     )
