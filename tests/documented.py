@@ -54,6 +54,7 @@ MASKS = [
         r' time="\d+\.\d+"',  # of a test in JUnit's XML
         r"\b(?:native|compat) 3\.\d+ \(python .*?\)",  # Lava's environment
         r"\b(?:avx512|avx2|baseline)(?:, (?:avx2|baseline))*\b",  # the builds that this CPU can run
+        r"(?<=127\.0\.0\.1):\d+/\?token=[\w-]+",  # of a page
         r"^( engine +\d+ +\d+ +)[\d,]+",  # what they compared, all of them together
     )
 ]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from snn_compile.hil.comparison import Comparison
     from snn_compile.hil.diagnosis import Diagnosis
     from snn_compile.hil.recording import Recording
+    from snn_compile.hil.surroundings import Surroundings
     from snn_compile.report.observer import Observer
 
 
@@ -70,6 +71,7 @@ def _with_reference(
     from snn_compile.hil.diagnosis import diagnose
     from snn_compile.hil.difference import from_reference
     from snn_compile.hil.recording import Recording
+    from snn_compile.hil.surroundings import surroundings
 
     compiled = trust.open_folder(folder)
     at_hand, _ = stimuli_of(compiled, data)
@@ -91,7 +93,12 @@ def _with_reference(
         exact = recording.header.about.exact
         diagnoses = diagnose(compiled.program, frames, recording, found, at_hand) if exact else []
         complete = recording.header.complete
-        _show(comparison, diagnoses, [], as_json=as_json, complete=complete)
+        first = comparison.divergence
+        # Only scripts and the page of a session ask for it: one more stimulus is simulated.
+        around = None
+        if as_json and first is not None:
+            around = surroundings(compiled.program, frames, recording, first)
+        _show(comparison, diagnoses, [], around, as_json=as_json, complete=complete)
         return _complaints(comparison, [recording], path)
 
 
@@ -106,7 +113,7 @@ def _with_each_other(
         with observer.progress("compare", pluralize(stop, "stimulus"), stop) as advance:
             comparison, notes = between(one, other, advance)
         complete = one.header.complete and other.header.complete
-        _show(comparison, [], notes, as_json=as_json, complete=complete)
+        _show(comparison, [], notes, None, as_json=as_json, complete=complete)
         return _complaints(comparison, [one, other], actual)
 
 
@@ -128,6 +135,7 @@ def _show(
     comparison: Comparison,
     diagnoses: list[Diagnosis],
     notes: list[str],
+    around: Surroundings | None,
     *,
     as_json: bool,
     complete: bool,
@@ -143,7 +151,7 @@ def _show(
             "complete": complete,
             "compared": comparison.compared,
             "first_divergence": None if found is None else found.as_dict(),
-            **hil_show.parts(comparison, diagnoses),
+            **hil_show.parts(comparison, diagnoses, around),
             "notes": notes,
         }
         show_json(content)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
     from snn_compile.hil.diagnosis import Diagnosis
     from snn_compile.hil.session import Session
+    from snn_compile.hil.surroundings import Surroundings
     from snn_compile.hil.verification import Verification
     from snn_compile.ir.fixedpoint import Int
     from snn_compile.report.observer import Observer
@@ -145,7 +146,7 @@ def command(
     frames = frames[:stimuli]
     request = Request(folder, name, options, record, time_limit, tolerance)
     with tempfile.TemporaryDirectory(prefix="snn-compile-hil-") as scratch:
-        session, diagnoses = run(
+        session, diagnoses, around = run(
             compiled, frames, request, known, Path(scratch), observer, at_hand=at_hand
         )
     outcome = verification(compiled, session, diagnoses, known, form_of(options))
@@ -156,7 +157,7 @@ def command(
     accuracy = hil_show.accuracy(compiled, session, labels)
     complete = session.done == len(frames)
     hil_show.show(
-        outcome, session.comparison, diagnoses, accuracy, as_json=as_json, complete=complete
+        outcome, session.comparison, diagnoses, accuracy, around, as_json=as_json, complete=complete
     )
     if record is not None and session.trace is not None and not quiet:
         click.echo(f"recorded {session.trace}", err=True)
@@ -248,8 +249,8 @@ def run(
     observer: Observer,
     *,
     at_hand: Int,
-) -> tuple[Session, list[Diagnosis]]:
-    """Run the device in a child process, record, compare, and diagnose.
+) -> tuple[Session, list[Diagnosis], Surroundings | None]:
+    """Run the device in a child process, record, compare, diagnose, and look around.
 
     ``at_hand`` are all available stimuli, beginning with those to run.
     """
@@ -257,6 +258,7 @@ def run(
     from snn_compile.hil.diagnosis import diagnose
     from snn_compile.hil.isolation import IsolatedDevice
     from snn_compile.hil.recording import Recording
+    from snn_compile.hil.surroundings import surroundings
     from snn_compile.hil.trace import About
     from snn_compile.sealed import read_seal
 
@@ -290,10 +292,14 @@ def run(
         device.close()
     layers = done.comparison.layers.values()
     found = {layer.layer: layer.divergence for layer in layers if layer.divergence is not None}
-    if not found or done.trace is None or not capabilities.exact:
-        return done, []
+    first = done.comparison.divergence
+    if first is None or done.trace is None:
+        return done, [], None
     with observer.activity("diagnose"), Recording.open(done.trace) as recording:
-        return done, diagnose(program, frames, recording, found, at_hand)
+        around = surroundings(program, frames, recording, first)
+        exact = capabilities.exact
+        diagnoses = diagnose(program, frames, recording, found, at_hand) if exact else []
+        return done, diagnoses, around
 
 
 def form_of(options: Mapping[str, str]) -> str:

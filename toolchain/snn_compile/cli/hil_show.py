@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from snn_compile.hil.comparison import Comparison
     from snn_compile.hil.diagnosis import Diagnosis
     from snn_compile.hil.session import Session
+    from snn_compile.hil.surroundings import Surroundings
     from snn_compile.hil.undecided import Ambiguity
     from snn_compile.hil.verification import Verification
 
@@ -57,6 +58,7 @@ def show(
     comparison: Comparison,
     diagnoses: list[Diagnosis],
     rates: Mapping[str, float | None],
+    around: Surroundings | None,
     *,
     as_json: bool,
     complete: bool,
@@ -65,7 +67,7 @@ def show(
     if as_json:
         content: dict[str, Any] = {
             **outcome.as_dict(),
-            **parts(comparison, diagnoses),
+            **parts(comparison, diagnoses, around),
             "accuracy": dict(rates),
         }
         show_json(content)
@@ -84,11 +86,14 @@ def show(
     verdict(console, comparison, diagnoses, complete=complete)
 
 
-def parts(comparison: Comparison, diagnoses: list[Diagnosis]) -> dict[str, Any]:
+def parts(
+    comparison: Comparison, diagnoses: list[Diagnosis], around: Surroundings | None
+) -> dict[str, Any]:
     """The result of a comparison, for scripts."""
     return {
         "layers": [layer.as_dict() for layer in comparison.layers.values()],
         "diagnoses": [one.as_dict() for one in diagnoses],
+        "around": None if around is None else around.as_dict(),
     }
 
 

@@ -129,6 +129,7 @@ def command(
     from snn_compile.sweep.axes import read_grid
     from snn_compile.sweep.outcome import checks_of, table_of
     from snn_compile.sweep.plan import Request, plan_of
+    from snn_compile.sweep.progress import recorded
     from snn_compile.sweep.run import sweep_on
     from snn_compile.sweep.terminal import TerminalSweepObserver
 
@@ -152,8 +153,8 @@ def command(
     plan = plan_of(model, lambda: read_grid(grid, words), make, request)
     folder = output or Path(f"{model.stem}.sweep")
     observer = TerminalSweepObserver(messages(), quiet=quiet, bars=not no_progress)
-    with observer.shown():
-        sweep = sweep_on(plan, folder, workers or os.cpu_count() or 1, address, observer)
+    with observer.shown(), recorded(observer, folder, model) as follows:
+        sweep = sweep_on(plan, folder, workers or os.cpu_count() or 1, address, follows)
     outcome.checks += checks_of(sweep)
     outcome.tables.append(table_of(sweep))
     _show(sweep, folder, as_json=as_json)

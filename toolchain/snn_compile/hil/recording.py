@@ -22,6 +22,7 @@ from snn_compile.files.documents import (
     parse_json,
     too_large,
 )
+from snn_compile.files.presence import no_such_file
 from snn_compile.hil import trace
 from snn_compile.hil.header import Header, parse_header
 from snn_compile.hil.trace import MESSAGE
@@ -55,21 +56,33 @@ class Recording:
             DeviceError: the file is damaged or cut off.
             VerificationError: its content does not match its hashes.
         """
-        path = Path(path)
+        return Recording._opened(Path(path), whole=True)
+
+    @staticmethod
+    def read_header(path: str | Path) -> Header:
+        """The description of a trace; of its content, nothing is read or checked.
+
+        Raises:
+            CompileError: as ``open``.
+        """
+        with Recording._opened(Path(path), whole=False) as recording:
+            return recording.header
+
+    @staticmethod
+    def _opened(path: Path, *, whole: bool) -> Recording:
         try:
             with open_regular(path) as stream:
                 if stream.read(2) != b"PK":
                     raise _error(UsageError, path, "not-a-trace", "not a recorded trace", "")
             archive = Archive(path)
         except FileNotFoundError as error:
-            raise _error(
-                UsageError, path, "no-such-file", "there is no such file", "check the path"
-            ) from error
+            raise no_such_file(path) from error
         except DAMAGE as error:
             raise _damaged(path, error) from error
         try:
             recording = Recording(path, _header(path, archive), archive)
-            recording._check()
+            if whole:
+                recording._check()
         except BaseException as error:
             archive.close()
             if isinstance(error, DAMAGE):

@@ -145,6 +145,10 @@ class ProgressRecord:
                     break
         self._write()
 
+    def write(self) -> None:
+        """Write the record as it is now."""
+        self._write(always=True)
+
     def close(self) -> None:
         """Say that the process has ended before its compilation."""
         self._write(INTERRUPTED, always=True)
