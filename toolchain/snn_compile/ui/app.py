@@ -161,8 +161,7 @@ class Site:
     async def check(self, request: Request) -> Response:
         """Check a model that was dropped."""
         name = request.query_params.get("name", "")
-        size = request.headers.get("content-length", "")
-        checked = await self.uploads.check(name, size, request.stream())
+        checked = await self.uploads.check(name, request.stream())
         return HTMLResponse(pages.checked(*checked))
 
     async def file(self, request: Request) -> Response:
