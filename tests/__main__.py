@@ -1,6 +1,6 @@
 """``python3 tests``: set everything up, then check everything.
 
-    python3 tests                      all checks: ruff, mypy, import-linter, then all of pytest
+    python3 tests                      all checks: ruff, mypy, import-linter, the site, then pytest
     python3 tests --slow               with the tests that take minutes
     python3 tests --no-lava            without Lava's environment and the tests that need it
     python3 tests --no-lint            only pytest
@@ -26,6 +26,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 CI = bool(os.environ.get("CI"))
+SITE = ("-q", "-W", "--keep-going", "-E", "-c", "docs", ".", "build/site")
+"""Of sphinx-build; ``-E``, because a page that is not read again warns of nothing."""
 WORKERS = min(2, os.cpu_count() or 1) + 1  # tests wait for processes that they start
 
 
@@ -89,13 +91,15 @@ def main(arguments: Sequence[str]) -> int:
     if rest:
         return pytest(*rest)
 
-    # Made while the code is checked: both use one core.
+    # Made while the code is checked: each uses one core.
     lava_env = None if "--no-lava" in chosen else start("snn-compile", "lava-env")
     if "--no-lint" not in chosen:
+        site = start("sphinx-build", *SITE)
         steps.run("ruff check", lambda: call("ruff", "check", "--quiet", "."))
         steps.run("ruff format", lambda: call("ruff", "format", "--check", "--quiet", "."))
         steps.run("mypy", lambda: call("mypy"))
         steps.run("import-linter", lambda: call("lint-imports", "--no-logo"))
+        steps.run("site", site.wait)
     if lava_env is not None:
         steps.run("lava-env", lava_env.wait, required=CI)
     # A worker that is done takes tests from the other: some take half a minute.

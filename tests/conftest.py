@@ -232,8 +232,15 @@ def nir_python() -> Path:
     They are too large for every environment: a test that needs one of them skips without.
     ``docs/reference/nir.md`` says what to install.
     """
-    imports = "import nir, nirtorch, norse, sinabs, snntorch, spikingjelly"
+    imports = "import nir, nirtorch, norse, rockpool, sinabs, snntorch, spikingjelly"
     return _python("SNN_COMPILE_NIR_PYTHON", imports)
+
+
+@pytest.fixture(scope="session")
+def neurobench_python() -> Path:
+    """A Python with torch, NeuroBench's harness and what this project needs (not itself)."""
+    imports = "import click, neurobench, onnx, rich, scipy, threadpoolctl, torch"
+    return _python("SNN_COMPILE_NEUROBENCH_PYTHON", imports)
 
 
 @pytest.fixture(scope="session")

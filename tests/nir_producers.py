@@ -1,9 +1,9 @@
 """Networks as other libraries train and write them: ``python nir_producers.py FOLDER [NAME ...]``.
 
-Made for an environment that has torch, nir, nirtorch, norse, sinabs, spikingjelly and snntorch;
-nothing of this project is imported. For each network FOLDER gets ``NAME.nir`` and ``NAME.npz`` with
-``x`` (N, T, *input shape), spikes, and ``spikes`` (N, T, *output shape), what the library itself
-makes of them. The fixture in ``tests/fixtures`` was made by this script.
+Made for an environment that has torch, nir, nirtorch, norse, rockpool, sinabs, spikingjelly and
+snntorch; nothing of this project is imported. For each network FOLDER gets ``NAME.nir`` and
+``NAME.npz`` with ``x`` (N, T, *input shape), spikes, and ``spikes`` (N, T, *output shape), what the
+library itself makes of them. The fixture in ``tests/fixtures`` was made by this script.
 """
 
 import contextlib
@@ -82,6 +82,15 @@ def snn_dense(neuron, **options):
     )
     x = trains(12, 40, (20,))
     return net, x, snn_run, snn_graph
+
+
+def snn_recurrent():
+    import snntorch as snn
+
+    neurons = snn.RLeaky(
+        beta=full(8, 0.9), V=full(8, 0.3), all_to_all=False, threshold=full(8, 1), init_hidden=True
+    )
+    return torch.nn.Sequential(linear(20, 8), neurons), trains(4, 20, (20,)), snn_run, snn_graph
 
 
 def snn_tiny():
@@ -185,7 +194,9 @@ def sinabs_run(net, x):
 def sinabs_graph(net, x):
     import sinabs.nir
 
-    return sinabs.nir.to_nir(net, x[:1, 0])
+    graph = sinabs.nir.to_nir(net, x[:1, 0])
+    graph.infer_types()  # without, nir cannot write a Flatten, whose types are None
+    return graph
 
 
 def sinabs_dense(kind, **options):
@@ -204,6 +215,68 @@ def sinabs_dense(kind, **options):
 
     net = torch.nn.Sequential(linear(20, 16), neurons(16), linear(16, 8), neurons(8))
     return net, trains(12, 40, (20,)), sinabs_run, sinabs_graph
+
+
+def sinabs_conv():
+    import sinabs.activation as activation
+    import sinabs.layers as layers
+
+    def neurons():
+        return layers.IAFSqueeze(batch_size=1, spike_fn=activation.SingleSpike, min_v_mem=None)
+
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 4, 3, padding=1, bias=False),
+        neurons(),
+        layers.SumPool2d(2),
+        torch.nn.Conv2d(4, 6, 3),
+        neurons(),
+        torch.nn.Flatten(),
+        linear(24, 5),
+        neurons(),
+    )
+    with torch.no_grad():
+        net[0].weight.mul_(4)
+    return net, trains(6, 30, (2, 8, 8)), sinabs_run, sinabs_graph
+
+
+# Rockpool: batch, time, vector; several spikes in a step, unless told otherwise.
+
+
+def rockpool_run(net, x):
+    found = []
+    for sample in x:
+        net.reset_state()
+        y, _, _ = net(sample[None])
+        found.append(y[0])
+    return torch.stack(found)
+
+
+def rockpool_graph(net, x):
+    from rockpool.nn.modules.torch.nir import to_nir
+
+    return to_nir(net, x[:1])
+
+
+def rockpool_dense(kind, gain=2.5, **options):
+    from rockpool.nn import modules
+    from rockpool.nn.combinators import Sequential
+
+    def dense(n_in, n_out):
+        made = modules.LinearTorch((n_in, n_out), has_bias=True)
+        made.weight.data *= gain
+        return made
+
+    def neurons(n):
+        return getattr(modules, kind)(
+            n,
+            threshold=full(n, 1),
+            dt=1e-3,
+            max_spikes_per_dt=torch.tensor(1.0),
+            **{key: full(n, value) for key, value in options.items()},
+        )
+
+    net = Sequential(dense(20, 16), neurons(16), dense(16, 8), neurons(8))
+    return net, trains(12, 40, (20,)), rockpool_run, rockpool_graph
 
 
 # spikingjelly: a batch axis in the sample; a reset between samples.
@@ -257,11 +330,15 @@ NETWORKS = {
     ),
     "snntorch_conv": snn_conv,
     "snntorch_tiny": snn_tiny,
+    "snntorch_recurrent": snn_recurrent,
     "norse_if": lambda: norse_dense(norse_if, 2.5),
     "norse_box": lambda: norse_dense(norse_box, 6.0),
     "norse_current": norse_current,
     "sinabs_if": lambda: sinabs_dense("IAFSqueeze"),
     "sinabs_lif": lambda: sinabs_dense("LIFSqueeze", tau_mem=10.0, norm_input=False),
+    "sinabs_conv": sinabs_conv,
+    "rockpool_lif": lambda: rockpool_dense("LIFNeuronTorch", tau_mem=0.02),
+    "rockpool_current": lambda: rockpool_dense("LIFTorch", 1.2, tau_mem=0.02, tau_syn=0.01),
     "spikingjelly_if": lambda: sj_dense(sj_neuron("IFNode"), 2.5),
     "spikingjelly_lif": lambda: sj_dense(sj_neuron("LIFNode", tau=8.0, v_threshold=0.2), 4.0),
     "spikingjelly_lif_sum": lambda: sj_dense(sj_neuron("LIFNode", tau=8.0, decay_input=False), 2.5),

@@ -1,4 +1,4 @@
-"""The table of the README: what the shared labelled models lose on their way to fixed point.
+"""What the shared labelled models lose on their way to fixed point.
 
     python tests/bench/shared_models.py [MODEL ...] [--images 10000] [--rate-images 1000]
 

@@ -11,9 +11,10 @@ import pytest
 import conformance_exclusions as exclusions
 import lava_batch
 import transcription
+from snn_backends.c import CBackend
 from snn_backends.lava import LavaBackend
 from snn_compile.conformance import check, files
-from snn_compile.conformance.check import EQUAL, EXCLUDED, Row
+from snn_compile.conformance.check import DIFFERS, EQUAL, EXCLUDED, Row
 from snn_compile.errors import DeviceError
 from snn_compile.plugins import BACKENDS, open_device
 
@@ -112,17 +113,26 @@ def test_a_covering_exercises_everything_and_nothing_is_needless(cases):
         assert exercised(c for c in chosen if c is not case) < exercised(cases)
 
 
+def words(case):
+    """Everything that a vector exercises, by itself."""
+    return set(case.exercises)
+
+
 @pytest.mark.lava
-@pytest.mark.parametrize("form", ["sparse", pytest.param("conv", marks=pytest.mark.slow)])
-def test_lava(cases, lava_environment, form, tmp_path):
-    """Every model of a neuron together with every other word; kernels as such, word by word."""
+@pytest.mark.parametrize(
+    ("form", "exercised"),
+    [
+        ("sparse", words),
+        pytest.param("sparse", in_company, marks=pytest.mark.slow),
+        pytest.param("conv", words, marks=pytest.mark.slow),
+    ],
+)
+def test_lava(cases, lava_environment, form, exercised, tmp_path):
+    """Every word; with the slow ones every model of a neuron together with every other word."""
     refused = [c for c in cases if LavaBackend().check(c.program)]
     accepted = [c for c in cases if c not in refused]
-    if form == "sparse":
-        chosen = covering(accepted, in_company)
-    else:
-        convolved = [c for c in accepted if "synapses:conv" in c.exercises]
-        chosen = covering(convolved, lambda case: set(case.exercises))
+    those = [c for c in accepted if form == "sparse" or "synapses:conv" in c.exercises]
+    chosen = covering(those, exercised)
     assert 5 < len(chosen) < len(accepted)
     assert_lava([*refused, *chosen], form, lava_environment, tmp_path)
 
@@ -149,12 +159,32 @@ def assert_lava(cases, form, environment, folder):
     assert_as_stated(rows(), exclusions.LAVA)
 
 
-@pytest.mark.parametrize(("backend", "stated"), [("nir", "NIR"), ("netx", "NETX")])
+@pytest.mark.parametrize(
+    ("backend", "stated"), [("nir", "NIR"), ("netx", "NETX"), ("onnx", "ONNX")]
+)
 def test_exporters_by_what_they_read_back(cases, backend, stated, tmp_path):
     """What other runtimes make of the files is in ``tests/differential``."""
-    pytest.importorskip({"nir": "nir", "netx": "h5py"}[backend])
+    pytest.importorskip({"nir": "nir", "netx": "h5py", "onnx": "onnxruntime"}[backend])
     rows = [check.verified_by(case, backend, tmp_path, 60) for case in cases]
     assert_as_stated(rows, getattr(exclusions, stated))
+
+
+def test_c(cases, tmp_path):
+    """On this machine, watched by sanitizers: every model of a neuron, every form of synapses."""
+
+    def told(case):
+        return {w for w in case.exercises if w.startswith(("neurons:", "synapses:", "input:"))}
+
+    rows = []
+    for case in covering(cases, told):
+        folder = tmp_path / case.name
+        folder.mkdir()
+        CBackend().emit(case.program, folder)
+        found = CBackend().verify(case.program, folder, case.frames, emulators=False)
+        why = found.details[0] if found.details else ""
+        verdict = EQUAL if found.equal else DIFFERS
+        rows.append(Row(case.name, verdict, found.compared, why=why))
+    assert_as_stated(rows, exclusions.C)
 
 
 @pytest.mark.slow

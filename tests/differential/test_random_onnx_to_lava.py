@@ -206,7 +206,11 @@ test_more_random_networks = pytest.mark.slow(random_networks(10))
     ("blocks", "options"),
     [
         (BLOCKS, {"coding": "graded", "weight_bits": 5}),
-        (BLOCKS, {"coding": "rate", "timesteps": 6, "equalize": "l4"}),
+        pytest.param(
+            BLOCKS,
+            {"coding": "rate", "timesteps": 6, "equalize": "l4"},
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             BLOCKS[:4],
             {"coding": "rate", "timesteps": 9, "reset": "zero", "input": "poisson"},
@@ -214,7 +218,7 @@ test_more_random_networks = pytest.mark.slow(random_networks(10))
         ),
         (BLOCKS, {"coding": "sync", "timesteps": 5}),
         pytest.param(BLOCKS, {"coding": "signed", "timesteps": 6}, marks=pytest.mark.slow),
-        (BLOCKS, {"coding": "sigma-delta", "weight_bits": 6}),
+        pytest.param(BLOCKS, {"coding": "sigma-delta", "weight_bits": 6}, marks=pytest.mark.slow),
     ],
     ids=["graded", "subtract", "zero", "sync", "signed", "sigma-delta"],
 )

@@ -23,6 +23,8 @@ LAVA = {
     "*-clip-floor": "counts are sent as spikes over time",
     "wrap": "they do not wrap",
 }
+C: dict[str, str] = {}
+"""It leaves nothing out."""
 NIR = {
     "several-inputs-*": "is a further input; the runtimes of NIR feed one",
     "*-piecewise-linear": LINES,
@@ -45,6 +47,7 @@ NIR = {
     "*-cuba": LEAKY,
     "cuba-*": LEAKY,
     "mixed-*": "NIR does not round",
+    "threshold-delta": "send changes above a threshold",
     "stock-probed": "NIR has no outputs of this coding",
     "exponents": "NIR does not round",
     "saturation-*": NO_ENDS,
@@ -70,6 +73,7 @@ NETX = {
     "*-sigma-delta": "netx's SigmaDelta has no multiplier",
     "payload-sigma-delta-*": "netx's SigmaDelta has no multiplier",
     "stream-still": "netx's SigmaDelta has no multiplier",
+    "threshold-delta": "netx never resets neurons that send changes",
     "*-burst": "several spikes",
     "mixed-signed": "no neuron like SignedIF",
     "*-signed": "no neuron like SignedIF",
@@ -97,4 +101,38 @@ NETX = {
     "graded-input": STARTS,
     "one-step-subtract": STARTS,
     "silence": STARTS,
+}
+FIRES, STREAM, EVENTS = "integrate-and-fire neurons", "frames before", "no events input"
+ONNX = {
+    "*-sigma-delta": STREAM,
+    "payload-sigma-delta-*": STREAM,
+    "*-piecewise-linear-delta": STREAM,
+    "stream-still": STREAM,
+    "events-*": EVENTS,
+    "ties-signed": EVENTS,
+    "saturation-subtract": EVENTS,
+    "saturation-zero": EVENTS,
+    "saturation-signed": EVENTS,
+    "narrow-state": EVENTS,
+    "wrap": EVENTS,
+    "cuba-decays": EVENTS,
+    "cuba-wrap": EVENTS,
+    "*-cuba": LEAKY,
+    "cuba-subtract": LEAKY,
+    "*-signed": SIGNS,
+    "*-subtract": FIRES,
+    "*-zero": FIRES,
+    "*-burst": FIRES,
+    "stock-probed": FIRES,
+    "conv-*": FIRES,
+    "pooling": FIRES,
+    "sparse-permuted": FIRES,
+    "late-input": FIRES,
+    "graded-input": FIRES,
+    "several-inputs-rate": FIRES,
+    "exponents": FIRES,
+    "weights-*": FIRES,
+    "no-synapses": FIRES,
+    "single": FIRES,
+    "silence": FIRES,
 }

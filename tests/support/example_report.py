@@ -1,7 +1,8 @@
-"""A report of an evaluated network, as ``report.json`` holds it."""
+"""Reports of an evaluated network, as ``report.json`` holds them."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 
@@ -99,3 +100,106 @@ EXAMPLE: dict[str, Any] = {
         }
     ],
 }
+
+
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAA"
+    "AABJRU5ErkJggg=="
+)
+
+
+def observed() -> dict[str, Any]:
+    """The example with all that is kept of integers, messages and answers."""
+    report = copy.deepcopy(EXAMPLE)
+    names = ["input", *(one["name"] for one in report["layers"])]
+    for index, one in enumerate(report["layers"]):
+        one["sources"] = names[max(0, index - 1) : index + 1] if index in (2, 4) else [names[index]]
+        one["fan_in"] = 144 + index
+        one["weights_histogram"] = {
+            "low": -128,
+            "width": 16,
+            "counts": [1, 2, 5, 9, 14, 22, 30, 41] * 2,
+        }
+        one["thresholds_histogram"] = {
+            "low": 120.0,
+            "width": 82.1,
+            "counts": [2, 0, 7, 4, 1, 0, 1, 1],
+        }
+    report["layers"][1]["thresholds_histogram"] = {
+        "low": 6.9, "width": 2.0, "counts": [15, 0, 0, 0, 0, 1], "log2": True
+    }  # fmt: skip
+    report["coding"], report["timesteps"] = "rate", 8
+    report["options"]["labels"] = {"value": ["cat", "dog", "ship"], "origin": "command line"}
+    report["activations"] = [
+        {
+            "layer": name,
+            "samples": 16,
+            "histogram": {
+                "low": 0,
+                "width": 1,
+                "counts": [0, 90, 41, 22, 9, 4, 2, 1, 1],
+                "zeros": 830,
+            },
+        }
+        for name in names[1:-1]
+    ]
+    report["raster"] = {
+        "samples": 2,
+        "steps": 8,
+        "layers": [
+            {
+                "layer": name,
+                "start": index,
+                "neurons": 3072,
+                "shown": [3, 900, 2000],
+                "rows": [["99999999", "..9..9..", "...5.b.." if index == 1 else "........"]] * 2,
+            }
+            for index, name in enumerate(names[:-1])
+        ],
+        "answers": {"start": 6, "classes": [[0, 0, 2, 2, 2, 2, 2, 2], [1, 0, 1, 1, 1, 1, 1, 1]]},
+    }
+    report["over_time"] = [
+        {
+            "output": "scores",
+            "n": 256,
+            "top1": [41.0, 62.5, 80.1, 86.0, 88.3, 89.9, 90.6, 91.0],
+            "agreement": [43.0, 66.4, 85.9, 91.4, 94.5, 96.9, 98.0, 98.4],
+        }
+    ]
+    report["outputs"] = [
+        {
+            "name": "scores",
+            "layer": "fc",
+            "kind": "classes",
+            "shape": [3],
+            "confusion": {"counts": [[3300, 20, 13], [60, 3150, 124], [0, 9, 3324]]},
+            "changed": {
+                "n": 110,
+                "gained": 31,
+                "lost": 42,
+                "samples": [
+                    {
+                        "sample": 17,
+                        "label": 0,
+                        "before": 0,
+                        "fixed": 1,
+                        "scores": [[0, 3.25, 3.02], [1, 3.11, 3.2], [2, -4.5, -4.61]],
+                        "image": PIXEL,
+                    },
+                    {"sample": 99, "label": None, "before": 2, "fixed": 1, "scores": []},
+                ],
+            },
+        }
+    ]
+    report["cost"]["parts"] = [
+        {
+            "part": "synaptic operations",
+            "energy": {"value": 1.9e-4, "unit": "J"},
+            "time": {"value": 1600.0, "unit": "us"},
+        },
+        {"part": "barrier", "energy": None, "time": {"value": 4.2, "unit": "us"}},
+    ]
+    return report
+
+
+OBSERVED = observed()

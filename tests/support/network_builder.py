@@ -30,7 +30,9 @@ from snn_compile.ir.quantized import (
     Readout,
     SignedIFNeurons,
     SparseSynapses,
+    StartedReadout,
     Synapses,
+    ThresholdDeltaNeurons,
 )
 from snn_compile.ir.spiking import InputCoding, Reset, Window
 from snn_compile.sim import bounds
@@ -254,6 +256,21 @@ class Builder:
                 bias=QTensor.of(np.clip(bias.values, -512, 511) << 6),
                 current_decay=int(self.random.integers(0, 4096)),
                 voltage_decay=int(self.random.integers(0, 4096)),
+            )
+        if kind == "threshold-delta":
+            return self._add_population(
+                ThresholdDeltaNeurons,
+                synapses,
+                bias=bias,
+                threshold=QTensor.of(threshold // 4),
+                sent=QTensor.of(self.random.integers(0, spread + 1, bias_shape)),
+                shift=int(self.random.integers(0, 7)),
+                of_frames=bool(self.random.random() < 0.3),
+            )
+        if kind == "started":
+            initial = QTensor.of(self.random.integers(-spread, spread + 1, bias_shape))
+            return self._add_population(
+                StartedReadout, synapses, bias=bias, initial_potential=initial
             )
         if kind == "clip-floor":
             step = np.maximum(threshold // self.levels, 1)

@@ -6,7 +6,7 @@ import re
 
 from documented import Page, masked
 
-INFOS = ("console", "python", "output", "sh", "toml", "json", "text")
+INFOS = ("console", "python", "output", "sh", "toml", "json", "text", "{eval-rst}")
 NUMERIC = re.compile(r"(\*\*)?[~±-]*\d[\d.,]*( ?(±|to) ?[\d.,]+)?( ?(%|M|k|x))?(\*\*)?")
 NUMBER = re.compile(r"(?<![\w.,^-])(?:\d+\.\d+|\d{1,3}(?:,\d{3})+)(?![\w]|\.\d)")
 OUTPUT = r"^\$ |─{5}|\berror\[[a-z]"

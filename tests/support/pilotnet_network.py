@@ -1,9 +1,6 @@
 """PilotNet as Intel trained it (lava-dl's ``.net`` files), as networks of the compiler.
 
-The LIF half reads weights, biases and neurons from the file as they stand. Its neurons are Loihi's
-own: the current has no memory, the potential leaks by 1024 of 4096 and is reset to 0. A frame takes
-16 steps, and the states are reset before each frame, layer by layer, one step later for each. The
-last layer never spikes (its threshold is the largest that the chip has) and is read as a potential.
+The LIF network is what the frontend reads; ``test_lava_dl_records.py`` compares it with records.
 
 The SDNN has the weights, biases and scales of the file, in the compiler's sigma-delta neurons.
 These send every change; lava-dl's send none below a threshold, which the file states for each
@@ -27,20 +24,18 @@ from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.quantized import (
     ConvSynapses,
-    CubaLIFNeurons,
     DenseSynapses,
     Input,
     QuantizedGraph,
     QuantizedNode,
-    Readout,
     SigmaDeltaNeurons,
     SigmaDeltaReadout,
 )
 from snn_compile.ir.spiking import InputCoding, Window
+from snn_compile.options import CompileOptions
 from snn_compile.sim.reference import SynapseOperator
+from snn_frontends.lava_dl import LavaDlFrontend
 
-BIAS_BITS = 6
-"""The file's biases have weights' units; the neuron's have 2**-6 of them."""
 SPIKE_BITS = 6
 """An SDNN's messages have 2**-6 of the input's units, its states 2**-6 of theirs."""
 MOST = 1 << 16
@@ -57,8 +52,7 @@ class PilotNet:
         frames: stimuli: (N, T, *input shape) spikes, or (N, *input shape) values.
         stored: of populations, the messages of the first stimulus (T, *shape); of an SDNN, the sums
             of their input.
-        potential: of the readout at each step, in units of a weight. That of the LIF network does
-            not follow from the stored spikes of the layer before: it was recorded in another run.
+        potential: of the readout at each step, in units of a weight; of an SDNN.
         thresholds: of each population of an SDNN, in units of the input.
     """
 
@@ -82,26 +76,17 @@ def pilotnet(kind: str) -> PilotNet:
 
 
 def _lif(files: Path) -> PilotNet:
-    with h5py.File(files / "network.net") as file:
-        n_steps = int(file["simulation/tSample"][()])
-        layers = [file["layer"][str(i)] for i in range(len(file["layer"]))]
-        source = _input(layers[0], QFormat(1, signed=False), InputCoding.EVENTS)
-        program = QuantizedGraph(_graph(layers, source, _neurons), Window("rate", n_steps))
-    names = [population.id for population in program.populations]
-    spikes = _stored(files / "input.npy")
-    stored = {}
-    for depth, name in enumerate(names[:-1], 1):
-        known = _stored(files / f"{'conv' if depth <= 5 else 'fc'}-{(depth - 1) % 5}.npy")
-        stored[name] = known[depth : depth + n_steps].reshape(-1, *program.graph[name].shape)
-    potential = np.load(files / "fc-3-v.npy")[0, len(names) :][:n_steps] / 2**BIAS_BITS
-    return PilotNet(program, spikes[None, :n_steps].astype(np.uint8), stored, potential)
+    found = LavaDlFrontend().read_fixed(files / "network.net", CompileOptions())
+    n_steps = found.window.n_steps
+    spikes = _stored(files / "input.npy")[None, :n_steps].astype(np.uint8)
+    return PilotNet(found.network(found.arrivals[0]), spikes, {}, np.zeros(0))
 
 
 def _sdnn(files: Path, kind: str) -> PilotNet:
     with h5py.File(files / SDNN_FILES[kind]) as file:
         layers = [file["layer"][str(i)] for i in range(len(file["layer"]))]
         source = _input(layers[0], QFormat(8 + SPIKE_BITS), InputCoding.CHANGES)
-        program = QuantizedGraph(_graph(layers, source, _changes), Window("sigma-delta", 1))
+        program = QuantizedGraph(_graph(layers, source), Window("sigma-delta", 1))
         thresholds = {
             f"layer{i}": int(layer["neuron/vThMant"][()])
             for i, layer in enumerate(layers)
@@ -147,7 +132,7 @@ def _with_threshold(activity: np.ndarray, threshold: int) -> np.ndarray:
     return sent >> SPIKE_BITS
 
 
-def _graph(layers: list[Any], source: Input, neurons: Any) -> Graph[QuantizedNode]:
+def _graph(layers: list[Any], source: Input) -> Graph[QuantizedNode]:
     nodes: list[QuantizedNode] = [source]
     for index, layer in enumerate(layers[1:], 1):
         kind = _text(layer["type"])
@@ -155,7 +140,7 @@ def _graph(layers: list[Any], source: Input, neurons: Any) -> Graph[QuantizedNod
             continue
         synapses = _synapses(f"layer{index}", nodes[-1], layer, kind)
         last = index == len(layers) - 1
-        nodes += [synapses, neurons(f"layer{index}", synapses, layer, last=last)]
+        nodes += [synapses, _changes(f"layer{index}", synapses, layer, last=last)]
     return Graph(nodes)
 
 
@@ -208,30 +193,6 @@ def _synapses(
         groups=int(layer["groups"][()]),
     )
     return ConvSynapses(weight=QTensor(values, width), geometry=geometry, **place)
-
-
-def _neurons(
-    name: str, synapses: ConvSynapses | DenseSynapses, layer: Any, *, last: bool
-) -> CubaLIFNeurons | Readout:
-    neuron = {key: layer["neuron"][key][()] for key in ("iDecay", "vDecay", "vThMant", "refDelay")}
-    bias = np.asarray(layer["bias"][()]).astype(np.int64)
-    place = {
-        "id": NodeId(name),
-        "inputs": (synapses.id,),
-        "shape": synapses.shape,
-        "origin": synapses.origin,
-    }
-    if last:
-        if neuron["vDecay"] or neuron["iDecay"] != 4096:
-            raise ValueError(f"'{name}' is no sum of its input")
-        return Readout(bias=QTensor.of(bias), **place)
-    return CubaLIFNeurons(
-        threshold=QTensor.of(np.full(synapses.shape[0], int(neuron["vThMant"]))),
-        bias=QTensor.of(bias.reshape(-1, 1, 1) << BIAS_BITS),
-        current_decay=int(neuron["iDecay"]) - 1,
-        voltage_decay=int(neuron["vDecay"]),
-        **place,
-    )
 
 
 def _changes(

@@ -18,6 +18,39 @@ def nmnist(shared_data, first, last, path=None):
     return some
 
 
+def random_events(n_recordings=6, seed=0, side=34):
+    """Recordings of random events in the arrays of a file, with labels 0, 1, 2, 0, ..."""
+    random = np.random.default_rng(seed)
+    sizes = random.integers(200, 400, n_recordings)
+    n = int(sizes.sum())
+    return {
+        "x": random.integers(0, side, n),
+        "y": random.integers(0, side, n),
+        "p": random.integers(0, 2, n),
+        "t_us": random.integers(0, 300_000, n),
+        "offsets": np.concatenate([[0], np.cumsum(sizes)]),
+        "label": np.arange(n_recordings) % 3,
+    }
+
+
+def each(events):
+    """The events of each recording, as a structured array like those of tonic."""
+    kind = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])
+    for first, stop in zip(events["offsets"], events["offsets"][1:], strict=False):
+        recording = np.empty(stop - first, kind)
+        for field, key in zip("xytp", ("x", "y", "t_us", "p"), strict=True):
+            recording[field] = events[key][first:stop]
+        yield recording
+
+
+def nmnist_bytes(recording):
+    """A structured array in the format of N-MNIST: 5 bytes an event, the first bit first."""
+    word = (
+        recording["x"] << 32 | recording["y"] << 24 | recording["p"] << 23 | recording["t"]
+    ).astype(">u8")
+    return word.view(np.uint8).reshape(-1, 8)[:, 3:].tobytes()
+
+
 def classifier(path, n_maps=3):
     """A NIR file: a convolution with stride 4 and a dense layer, for 34 x 34 pixels, untrained."""
     import nir

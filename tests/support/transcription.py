@@ -17,7 +17,7 @@ from math import prod
 
 import numpy as np
 
-from snn_compile.ir.fixedpoint import Overflow
+from snn_compile.ir.fixedpoint import Overflow, QTensor
 from snn_compile.ir.quantized import (
     ClipFloorNeurons,
     ConvSynapses,
@@ -40,6 +40,7 @@ from snn_compile.ir.quantized import (
     SparseSynapses,
     SyncIFNeurons,
     SyncReadout,
+    ThresholdDeltaNeurons,
 )
 from snn_compile.ir.spiking import InputCoding, Reset
 
@@ -233,8 +234,11 @@ class Cells:
         self.node, self.n = node, prod(node.shape)
         self.bias = per_neuron(node.bias, node.shape)
         for name in ("threshold", "initial_potential", "multiplier", "shift", "drop"):
-            if getattr(node, name, None) is not None and not hasattr(node, "breakpoints"):
-                setattr(self, name, per_neuron(getattr(node, name), node.shape))
+            given = getattr(node, name, None)
+            if isinstance(given, QTensor) and not hasattr(node, "breakpoints"):
+                setattr(self, name, per_neuron(given, node.shape))
+        if isinstance(node, ThresholdDeltaNeurons):
+            self.told = per_neuron(node.sent, node.shape)
         self.potential = [0] * self.n
         self.collected = [0] * self.n
         self.start()
@@ -255,6 +259,7 @@ class Cells:
     def restart(self) -> None:
         """The start of a window."""
         self.u, self.sent = [0] * self.n, [0] * self.n
+        self.total, self.known = [0] * self.n, list(getattr(self, "told", [0] * self.n))
         self.v = list(getattr(self, "initial_potential", [0] * self.n))
         self.opens = [True] * self.n
         self.place = [0] * self.n
@@ -331,6 +336,15 @@ class Cells:
             kept = 0 if node.drop is None else v - self.drop[k]
             self.v[k] = kept if fired else v
             return int(fired)
+        if isinstance(node, ThresholdDeltaNeurons):
+            self.total[k] = a if node.of_frames else self.total[k] + a
+            active = self.total[k] + self.bias[k]
+            v = self.potential[k] = clipped(node, active if node.of_frames else max(active, 0))
+            change = v - self.known[k]
+            if abs(change) < self.threshold[k]:
+                return 0
+            self.known[k] = v
+            return change // 2**node.shift
         v = self.potential[k] = self.v[k] = clipped(node, self.v[k] + a + self.bias[k])
         if isinstance(node, Readout):
             return v

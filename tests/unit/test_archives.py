@@ -15,7 +15,7 @@ from mutants import BOMB, members_of, with_bomb, zipped
 from snn_compile import memory
 from snn_compile.cli import main
 from snn_compile.errors import UsageError
-from snn_compile.files.archives import Archive, Arrays, PickledError
+from snn_compile.files.archives import Archive, Arrays
 from snn_compile.files.documents import (
     DamagedError,
     TooLargeError,
@@ -23,6 +23,7 @@ from snn_compile.files.documents import (
     parse_json,
     parse_toml,
 )
+from snn_compile.files.npy import PickledError
 
 
 def npy(array, **claims):

@@ -16,6 +16,7 @@ import pytest
 import scheduled_networks
 from quantized_cases import mlp
 from snn_compile import coding_registry
+from snn_compile import installed as installed_packages
 from snn_compile.cli import main
 from snn_compile.coding_registry import coding_class, coding_names
 from snn_compile.codings import Coding, coding_of
@@ -37,6 +38,7 @@ OWN = coding_names()
 
 
 def forget() -> None:
+    installed_packages.forget()
     coding_registry._entries.cache_clear()
     coding_registry.coding_class.cache_clear()
 

@@ -8,8 +8,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
+from onnx_models import model as onnx_model
+from onnx_models import node
 from output_networks import segmenter, two_heads
 from snn_compile import CompiledModel, compare_folders, compile_model
 from snn_compile.cli import main
@@ -19,6 +22,7 @@ from snn_compile.compare.schema import Comparison
 from snn_compile.errors import CompileError
 from snn_compile.files import typed
 from snn_compile.significance import holm, sign_test
+from tailed_networks import NETWORKS, samples
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(0, 0), (3, 0), (5, 5), (12, 3), (40, 61), (1, 300)])
@@ -184,3 +188,54 @@ def test_the_note_counts_what_was_tested(place, tmp_path):
         found = compared(place, "w8", "w4", "w2", data=data)
         (note,) = {one.note for one in tables.tables(found) if "McNemar" in one.note}
         assert note.endswith(f"corrected for {count} comparisons.")
+
+
+def test_networks_that_are_cut_are_compared_by_the_outputs_of_their_file(tmp_path):
+    network = NETWORKS["looked_up"]()
+    onnx.save(network.made, tmp_path / "net.onnx")
+    x, few = samples(network.shape, 40), samples(network.shape, 40, 2)
+    networks = {}
+    for bits in (8, 2):
+        one = compile_model(tmp_path / "net.onnx", calibrate=few, weight_bits=bits, emit=())
+        one.save(tmp_path / f"w{bits}.snn")
+        networks[bits] = one
+    rows = {bits: one.run_host_tail(x)["row"] for bits, one in networks.items()}
+    y = rows[8] + np.random.default_rng(0).normal(0, 0.01, rows[8].shape)
+    np.savez(tmp_path / "data.npz", x=x, row=y.astype(np.float32))
+    np.savez(tmp_path / "x.npz", x=x)
+    (output,) = compared(tmp_path, "w8", "w2", data="data.npz")["answers"]["outputs"]
+    assert (output["name"], output["kind"]) == ("row", "regression")
+    for one, bits in zip(output["networks"], (8, 2), strict=True):
+        assert one["mse"] == pytest.approx(np.square(rows[bits] - y).mean(), rel=1e-5)
+    assert output["differ"] == int((rows[8] != rows[2]).any(axis=1).sum()) > 0
+    (pair,) = output["pairs"]
+    assert pair["b_better"] < pair["a_better"]
+    (unlabelled,) = compared(tmp_path, "w8", "w2", data="x.npz")["answers"]["outputs"]
+    classes = [rows[bits].argmax(axis=1) for bits in (8, 2)]
+    assert (unlabelled["kind"], unlabelled["differ"]) == (
+        "classes",
+        (classes[0] != classes[1]).sum(),
+    )
+
+
+def test_classes_that_the_host_looks_up_are_counted(tmp_path):
+    nodes = [
+        node("MatMul", "x v", "scores", "scores"),
+        node("ArgMax", "scores", "place", axis=1, keepdims=0),
+        node("Gather", "table place", "y"),
+    ]
+    table = np.array([3, 9, 4, 4, 0, 7, 12])
+    weights = {"v": np.random.default_rng(1).normal(size=(8, 7)).astype(np.float32)}
+    made = onnx_model(nodes, ("N", 8), {**weights, "table": table})
+    made.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    onnx.save(made, tmp_path / "net.onnx")
+    x = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    for bits in (8, 2):
+        one = compile_model(tmp_path / "net.onnx", calibrate=x, weight_bits=bits, emit=())
+        one.save(tmp_path / f"w{bits}.snn")
+    compiled = CompiledModel.load(tmp_path / "w8.snn")
+    np.savez(tmp_path / "data.npz", x=x, y=table[compiled.run(x).argmax(axis=1)])
+    (output,) = compared(tmp_path, "w8", "w2", data="data.npz")["answers"]["outputs"]
+    assert (output["name"], output["kind"]) == ("y", "classes")
+    assert output["networks"][0]["top1"] == 100.0
+    assert output["pairs"][0]["differ"] == output["pairs"][0]["a_better"] > 0

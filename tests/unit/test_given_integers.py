@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from onnx_models import node, session
-from quantized_models import inputs_of, pair, quantized_model
+from quantized_models import TYPES, inputs_of, pair, quantized_model
 from snn_compile import compile_model
 from snn_compile.convert.file_integers import of_file
 from snn_compile.errors import Origin
@@ -161,6 +161,45 @@ def test_integers_behind_a_mean_are_kept(tmp_path):
     group = next(n for n in model.program.graph if isinstance(n, ConvSynapses))
     assert set(np.unique(group.weight.values)) == set(np.unique(np.repeat(conv, 4)))
     assert next(x["integers_kept"] for x in model.report["layers"] if "integers_kept" in x) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "zero", "pads"),
+    [("uint8", 0, 1), ("int8", -128, 0), ("int8", -128, 1), ("int8", 5, 1)],
+)
+def test_integers_behind_an_input_of_integers_are_kept(tmp_path, kind, zero, pads):
+    """Its scale and zero point are a scale and a shift before the layer."""
+    conv = integers("int8", (4, 3, 3, 3), -127, 127)
+    constants = {
+        "xs": (0.02, "float32"),
+        "xz": (zero, kind),
+        "w": (conv, "int8"),
+        "ws": (np.array([0.01, 0.02, 0.015, 0.03]), "float32"),
+        "wz": (np.zeros(4), "int8"),
+        "ys": (0.1, "float32"),
+        "yz": (0, "uint8"),
+    }
+    nodes = [
+        node("DequantizeLinear", "x xs xz", "xd"),
+        node("DequantizeLinear", "w ws wz", "wd", axis=0),
+        node("Conv", "xd wd", "c", pads=[pads] * 4),
+        *pair("c", "y", "ys", "yz"),
+    ]
+    made = quantized_model(nodes, constants)
+    made.graph.input[0].type.tensor_type.elem_type = TYPES[kind][0]
+    _, low, high = TYPES[kind]
+    x = np.random.default_rng(2).integers(low, high, (32, 3, 8, 8), endpoint=True)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(made.SerializeToString())
+    model = compile_model(path, calibrate=x.astype(np.float32))
+    assert (model.encoding(x.astype(np.float32)) == x).all()
+    group = next(n for n in model.program.graph if isinstance(n, ConvSynapses))
+    assert (group.weight.values == conv).all()
+    assert next(y["integers_kept"] for y in model.report["layers"] if "integers_kept" in y) == 1.0
+    (expected,) = session(made).run(None, {"x": x.astype(kind)})
+    apart = np.abs(model.run(x.astype(np.float32)) - expected) / 0.1
+    assert apart.max() < 1.01  # a sum on the border of two steps
+    assert (apart > 0.01).mean() < 0.05
 
 
 def test_integers_are_not_equalized(tmp_path):

@@ -284,6 +284,7 @@ def test_every_quantized_node_is_final_but_readouts():
         quantized.SyncReadout,
         quantized.SigmaDeltaReadout,
         quantized.ProbedReadout,
+        quantized.StartedReadout,
     }
 
 

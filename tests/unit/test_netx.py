@@ -11,12 +11,14 @@ import pytest
 import networks
 from snn_backends.netx import NetxBackend
 from snn_compile import compile_model
-from snn_compile.errors import UsageError
+from snn_compile.cli.verify import _show as show
+from snn_compile.errors import CompileErrors, UsageError
 from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
+from snn_compile.pipeline.finish import require_writable
 
 h5py = pytest.importorskip("h5py")
 
@@ -116,7 +118,7 @@ def test_leaks_keep_their_decays(tmp_path):
 
 def test_subtraction_and_initial_potentials_are_refused():
     (first, *_) = complaints(chain("subtract"))
-    assert "--initial-potential" in first
+    assert "without an initial potential" in first
     program = chain("subtract")
     zero = [
         replace(n, initial_potential=QTensor.of(0 * n.initial_potential.values))
@@ -125,7 +127,8 @@ def test_subtraction_and_initial_potentials_are_refused():
         for n in program.graph
     ]
     (first, *_) = complaints(QuantizedGraph(Graph(zero), program.window))
-    assert "no reset by subtraction: use --reset zero" in first
+    assert "no reset by subtraction" in first
+    assert "--reset zero" in first
 
 
 def test_payload_neurons_are_refused():
@@ -152,6 +155,25 @@ def test_joins_are_refused():
     program, _ = networks.structures(0, "stock", 20)
     assert any("netx has only chains" in text for text in complaints(program))
     assert any("netx has one" in text for text in complaints(program))
+
+
+def test_reasons_of_different_kinds_are_not_taken_for_one(examples):
+    compiled = compile_model(examples / "digits_cnn.onnx", coding="rate", timesteps=4, emit=())
+    with pytest.raises(CompileErrors) as caught:
+        require_writable(compiled.program, ("netx",))
+    neurons, *others = [error.message for error in caught.value.errors]
+    assert neurons.endswith("without an initial potential; likewise 1 more: relu2")
+    assert any("netx has only chains" in message for message in others)
+
+
+def test_a_file_that_is_only_read_back_counts_no_stimuli(tmp_path, capsys):
+    program = chain()
+    outcome = NetxBackend().verify(program, emitted(program, tmp_path / "netx"), np.zeros(0, int))
+    assert (outcome.equal, outcome.stimuli, outcome.steps) == (True, 0, 0)
+    assert outcome.compared > 0
+    assert "not run" in outcome.mode
+    show([outcome], as_json=False)
+    assert "equal, not run" in capsys.readouterr().out
 
 
 def test_shifts_are_refused():

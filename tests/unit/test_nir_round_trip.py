@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from snn_compile import compile_model
+from snn_compile.errors import UsageError
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.pipeline.spiking_input import counts_cut
@@ -47,6 +48,15 @@ def test_a_file_without_the_unit_says_what_is_assumed(compiled, tmp_path):
     again = compile_model(tmp_path / "older.nir", timesteps=4, emit=(), evaluate=(x, y))
     assert [warning["code"] for warning in again.report["warnings"]] == ["input-rescaled"]
     assert (again.run(x).argmax(1) == compiled.run(x).argmax(1)).mean() > 0.9
+
+
+def test_integers_are_refused_where_real_values_are_taken(compiled, tmp_path):
+    compiled.emit("nir", tmp_path)
+    x, y = samples()
+    with pytest.raises(UsageError) as caught:
+        compile_model(tmp_path / "network.nir", emit=(), evaluate=((255 * x).astype(np.int32), y))
+    assert caught.value.code == "wrong-dtype"
+    assert "from 0 to 1" in caught.value.message
 
 
 def test_counts_beyond_the_input_are_said():

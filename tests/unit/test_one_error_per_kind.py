@@ -22,6 +22,14 @@ def test_another_remedy_is_another_error():
     assert len(one_per_kind([error("x"), error("y", hint="other")])) == 2
 
 
+def test_another_reason_is_another_error():
+    reasons = ["'x' has 3 parts", "'y' has 4,000 parts", "'x' has no end"]
+    errors = [UnsupportedError(text, code="a", origin=Origin("f"), hint="h") for text in reasons]
+    first, other = one_per_kind(errors)
+    assert first.message == "'x' has 3 parts; likewise 1 more"
+    assert other.message == "'x' has no end"
+
+
 def test_many_places_are_cut_short():
     (only,) = one_per_kind([error(f"n{i}") for i in range(40)])
     assert only.message.endswith(", n20 and 19 more")
@@ -32,7 +40,7 @@ def test_a_network_that_nir_cannot_hold_is_refused_once(digits):
     with pytest.raises(UnsupportedError) as caught:
         require_writable(compiled.program, ("nir",))
     assert caught.value.code == "nir-neuron"
-    assert "likewise" in caught.value.message
+    assert "'relu1', 'relu2'" in caught.value.message
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ class Plugin:
 """Keeps to the contract as it was before there were versions and ``Verifiable``."""
 
 
-@pytest.mark.parametrize(("module", "n"), [(contracts, 10), (device, 2)])
+@pytest.mark.parametrize(("module", "n"), [(contracts, 12), (device, 2)])
 def test_the_examples_in_the_contracts_run(module, n):
     known = {"BACKENDS": BACKENDS, "DEVICES": DEVICES, "FRONTENDS": FRONTENDS}
     known |= {"complaints": complaints, "ModelError": ModelError, "Origin": Origin}

@@ -161,6 +161,20 @@ def test_hdf5_chunks_are_bounded(tmp_path):
     assert caught.value.code == "too-large"
 
 
+@pytest.mark.parametrize("shape", [(10**7, 64), (10**13, 64), (10**7,)])
+def test_hdf5_that_claims_what_it_does_not_have_is_refused(tmp_path, shape):
+    """A data set of any size takes no room until it is written."""
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        data = file.create_dataset("x", shape, "f4", chunks=(16, *shape[1:]), compression="gzip")
+        data[:16] = 1
+    with pytest.raises(UsageError) as caught:
+        opened(tmp_path / "d.h5", {"x": shape[1:] or (1,)})
+    assert caught.value.code in ("unreadable-data", "too-large")
+    with h5py.File(tmp_path / "zeros.h5", "w") as file:
+        file.create_dataset("x", data=np.zeros((100_000, 6), "f4"), chunks=True, compression="gzip")
+    assert len(opened(tmp_path / "zeros.h5")) == 100_000
+
+
 def parquet(path, columns, metadata=None):
     table = pa.table(columns).replace_schema_metadata(metadata)
     pq.write_table(table, path, row_group_size=3)
@@ -209,6 +223,29 @@ def test_parquet_of_images(tmp_path, wrapped):
     content = opened(path, {"in": (3, 6, 5)})
     assert content.classes == ("a", "b", "c")
     assert_given(content, images.transpose(0, 3, 1, 2))
+
+
+def test_parquet_is_not_larger_in_memory_than_it_may_be(tmp_path):
+    """Equal values are stored as one."""
+    few = pa.array(np.zeros(1_000_000, np.float32)).dictionary_encode()
+    same = pa.table({f"in.{k}": few for k in range(6)})
+    pq.write_table(same, tmp_path / "numbers", store_schema=False)
+    stream = io.BytesIO()
+    Image.fromarray(pixels(1)[0]).save(stream, "PNG")
+    image = stream.getvalue() + bytes(100_000)
+    images = pa.array([image] * 100).dictionary_encode()
+    pq.write_table(pa.table({"image": images}), tmp_path / "images", store_schema=False)
+    memory.limit_to(4 << 20)
+    try:
+        with pytest.raises(UsageError) as caught:
+            opened(tmp_path / "numbers").arrays["in"][:1]
+        content = opened(tmp_path / "images", {"in": (3, 6, 5)})
+        pool = pa.total_allocated_bytes()
+        assert (content.arrays["x"][:] == pixels(1).transpose(0, 3, 1, 2)).all()
+        assert pa.total_allocated_bytes() - pool < 1 << 20
+    finally:
+        memory.limit_to(None)
+    assert caught.value.code == "too-large"
 
 
 @pytest.mark.parametrize("start", [b"\x89HDF\r\n\x1a\n", b"PAR1", b"\x93NUMPY\x01\x00"])

@@ -92,8 +92,7 @@ def test_what_is_no_sample_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "start", "said", "hint"),
     [
-        ("a.wav", b"RIFF\x24\0\0\0WAVEfmt ", "WAV audio", "npz"),
-        ("a.bin", bytes(40), "recording of events", "t_us"),
+        ("a.aedat4", b"#!AER-DAT4.0" + bytes(20), "AEDAT recording", "tonic"),
         ("a.avi", b"RIFF\x24\0\0\0AVI LIST", "AVI video", "PNG"),
         ("a.flac", b"fLaC" + bytes(20), "FLAC audio", "PNG"),
     ],

@@ -8,7 +8,7 @@ import pytest
 from image_sets import network
 from snn_compile import compile_model
 from snn_compile.errors import UsageError
-from snn_compile.files.archives import npy_region
+from snn_compile.files.npy import npy_region
 from snn_compile.ir.text import to_text
 from snn_compile.samples.readers.python_objects import collected, is_iterable
 from snn_compile.samples.stored import StoredRows

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import hashlib
 import json
 import re
 from typing import Any
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from example_report import EXAMPLE
+from example_report import EXAMPLE, OBSERVED
 from snn_compile.report import figures, html, schema, terminal
 
 
@@ -82,9 +84,13 @@ def test_an_empty_report_is_no_reason_to_fail() -> None:
     assert "Nothing was evaluated" in html.render({})
 
 
-def test_html_is_one_file(report: dict[str, Any]) -> None:
-    page = html.render(report)
-    assert not re.search(r"(?:src|href)=|url\(|@import|https?://", page)
+@pytest.mark.parametrize("example", [EXAMPLE, OBSERVED], ids=["older", "observed"])
+def test_html_is_one_file(example: dict[str, Any]) -> None:
+    page = html.render(copy.deepcopy(example))
+    targets = re.findall(r"(?:src|href)=[\"']?([^\"' >]*)", page)
+    assert targets
+    assert all(target.startswith(("#", "data:image/png;base64,")) for target in targets)
+    assert not re.search(r"url\(|@import|https?://", page)
     assert "prefers-color-scheme: dark" in page
     assert "<svg" in page
     assert "equal, bit for bit" in page
@@ -95,7 +101,22 @@ def test_html_escapes_what_comes_from_a_model(report: dict[str, Any]) -> None:
     report["model"]["path"] = "x/<b>.onnx"
     page = html.render(report)
     assert "<script>" not in page
-    assert "<b>" not in page
+    assert "x/<b>" not in page
+
+
+def test_no_other_script_than_the_pages_own_may_run() -> None:
+    report = copy.deepcopy(OBSERVED)
+    report["layers"][1]["name"] = report["raster"]["layers"][0]["layer"] = (
+        "<script>alert(1)</script>"
+    )
+    report["options"]["labels"]["value"][0] = "</li><script>alert(2)</script>"
+    page = html.render(report)
+    own = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert len(own) == page.count("<script") == 1
+    digest = base64.b64encode(hashlib.sha256(own[0].encode()).digest()).decode()
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page).group(1)
+    assert "default-src &#39;none&#39;" in policy
+    assert f"script-src &#39;sha256-{digest}&#39;" in policy.replace("&#43;", "+").split("; ")
 
 
 def test_a_difference_is_shown_with_its_place(report: dict[str, Any]) -> None:

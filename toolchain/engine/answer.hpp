@@ -63,6 +63,10 @@ class Neurons {
         void grade() const {
             neurons.grade<Model>(sums, y, x, c0);
         }
+        template <class Model>
+        void change() const {
+            neurons.change<Model>(sums, y, x, c0);
+        }
         void integrate() const { neurons.integrate(sums, y, x, c0); }
     };
 
@@ -169,13 +173,37 @@ class Neurons {
         }
     }
 
+    // As `grade`, by neurons that keep registers.
+    template <class Model, class A>
+    void change(const Stretch<A> &sums, int y, int x, int c0) {
+        const Shape &s = p_.shape;
+        const Lanes<int64_t> zero = Lanes<int64_t>::all(m_.zero);
+        for (int c = 0; c < sums.width; c += kLanes) {
+            const Place at = place(y, x, c0 + c);
+            Model neurons(at);
+            if (window_.first == 0)
+                neurons.begin(at);
+            else
+                neurons.get(wide_.data() + at.neuron, s.lanes());
+            for (int t = 0; t < window_.steps; ++t) {
+                const Lanes<int64_t> sent =
+                    neurons.step(sums.template at<int64_t>(t, c)) + zero;
+                for (int k = 0; k < m_.n_planes; ++k)
+                    (sent >> (8 * k)).low_bytes(m_.plane(s, k, t) + at.neuron);
+            }
+            if (!wide_.empty()) neurons.put(wide_.data() + at.neuron, s.lanes());
+        }
+    }
+
     template <class A>
     void integrate(const Stretch<A> &sums, int y, int x, int c0) {
         for (int c = 0; c < sums.width; c += kLanes) {
             const Place at = place(y, x, c0 + c);
             Integrator neurons(at);
-            neurons.v = window_.first == 0 ? Lanes<int64_t>::all(0)
-                                           : Lanes<int64_t>::at(wide_.data() + at.neuron);
+            if (window_.first != 0)
+                neurons.v = Lanes<int64_t>::at(wide_.data() + at.neuron);
+            else
+                neurons.v = p_.wide.initial.empty() ? Lanes<int64_t>::all(0) : at.initial<int64_t>();
             for (int t = 0; t < window_.steps; ++t) {
                 neurons.step(sums.template at<int64_t>(t, c));
                 if (trace_) neurons.v.to(potentials_.data() + t * p_.shape.lanes() + at.neuron);

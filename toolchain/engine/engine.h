@@ -6,7 +6,7 @@
 
 /* Raised whenever a function, a struct or the meaning of one changes; `snn_compile.sim.native` states
  * the same number and refuses a library that was built from other sources. */
-#define SNN_ENGINE_ABI 7
+#define SNN_ENGINE_ABI 8
 
 #if defined(_WIN32)
 #define SNN_ENGINE_API __declspec(dllexport)

@@ -50,8 +50,9 @@ struct Parameters {
 
 // What a neuron model is like; neurons.hpp has the models.
 struct Facts {
-    int states = 0;        // registers that a firing neuron keeps from step to step; 0: it sends values
+    int states = 0;        // registers that a neuron keeps from step to step
     bool wide = false;     // it always computes in 64 bits
+    bool graded = false;   // it sends values, though it keeps registers
     bool counted = false;  // a message stands for as many spikes as its value
     bool readout = false;  // its potential is an output, and it sends nothing
 };
@@ -76,7 +77,7 @@ struct Population {
     int signs = 1;            // maps of spikes in a step: 2 if there are negative ones
     size_t message_at = 0;    // of an input: where its messages begin in a row of the caller's
 
-    bool spikes() const { return given.kind == SNN_INPUT_SPIKES || facts.states; }
+    bool spikes() const { return given.kind == SNN_INPUT_SPIKES || (facts.states && !facts.graded); }
     bool values() const { return !spikes() && !readout(); }
     // Whether its neurons compute in 32 bits.
     bool narrow_state() const { return !given.wide && !facts.wide; }

@@ -128,6 +128,43 @@ struct CubaLif {
     }
 };
 
+// Changes of an activation that reach a threshold: A = max(S + bias, 0), clipped; of frames, A = a +
+// bias. What is left waits.
+struct ThresholdDelta {
+    using L = Lanes<int64_t>;
+    L sum, known, bias, threshold;
+    int64_t limit;
+    int shift;
+    bool of_frames;
+
+    SNN_INLINE explicit ThresholdDelta(const Place &p)
+        : bias(p.bias<int64_t>()),
+          threshold(L::at(p.parameters<int64_t>().threshold.data() + p.lane)),
+          limit(p.population.given.limit),
+          shift(p.population.given.numbers[0]),
+          of_frames(p.population.given.numbers[1]) {}
+    SNN_INLINE void begin(const Place &p) {
+        sum = L::all(0);
+        known = p.initial<int64_t>();
+    }
+    SNN_INLINE void get(const int64_t *state, size_t apart) {
+        sum = L::at(state);
+        known = L::at(state + apart);
+    }
+    SNN_INLINE void put(int64_t *state, size_t apart) const {
+        sum.to(state);
+        known.to(state + apart);
+    }
+    SNN_INLINE L step(const L &a) {
+        sum = of_frames ? a : sum + a;
+        const L active = of_frames ? sum + bias : max(sum + bias, L::all(0));
+        const L change = clip(active, limit) - known, zero = L::all(0);
+        const L small = zero_where(threshold > max(change, zero - change), change);
+        known = known + small;
+        return small >> shift;
+    }
+};
+
 // V += a + bias; the potential is the output.
 struct Integrator {
     using Integer = int64_t;
@@ -146,7 +183,8 @@ template <class T, bool Saturates>
 using Subtracts = IntegrateAndFire<T, false, Saturates>;
 
 // Their numbers. Each is that of an `EngineForm` in snn_compile/ir/models, which also says what
-// `numbers` of a population are: whether it resets to zero; both decays; how many lines.
+// `numbers` of a population are: whether it resets to zero; both decays; how many lines; the bits
+// that a message drops, and whether the input is a frame.
 enum {
     kGraded = 2,
     kClipFloor = 3,
@@ -155,7 +193,8 @@ enum {
     kCubaLif = 6,
     kReadout = 7,
     kPiecewiseLinear = 8,
-    kProduct = 9
+    kProduct = 9,
+    kThresholdDelta = 10
 };
 
 inline Facts facts_of(int kind) {
@@ -180,6 +219,10 @@ inline Facts facts_of(int kind) {
             f.states = 2;
             f.wide = true;
             break;
+        case kThresholdDelta:
+            f.states = 2;
+            f.wide = f.graded = true;
+            break;
         case kReadout:
             f.wide = f.readout = true;
             break;
@@ -190,7 +233,8 @@ inline Facts facts_of(int kind) {
 }
 
 // Has `answer` compute with the model of a population: `fire` in 32 or 64 bits, `spike` in the
-// model's own integers, `grade` what sends values, `integrate` what sends nothing.
+// model's own integers, `grade` what sends values, `change` what keeps some, `integrate` what sends
+// nothing.
 template <class Answer>
 SNN_INLINE void with_model(const Population &p, const Answer &answer) {
     switch (p.given.kind) {
@@ -209,6 +253,8 @@ SNN_INLINE void with_model(const Population &p, const Answer &answer) {
             return answer.template grade<ClipFloor>();
         case kPiecewiseLinear:
             return answer.template grade<PiecewiseLinear>();
+        case kThresholdDelta:
+            return answer.template change<ThresholdDelta>();
         case kReadout:
             return answer.integrate();
     }

@@ -23,7 +23,7 @@ Workspace::Workspace(const snn_network &network) {
         const bool keeps = network.n_steps > kWindow;
         if (p.readout()) wide[i].resize(lanes);
         const size_t states = p.facts.states * lanes;
-        if (keeps && p.spikes() && !p.input()) {
+        if (keeps && states) {
             if (p.narrow_state())
                 narrow[i].resize(states);
             else

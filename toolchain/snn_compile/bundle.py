@@ -29,10 +29,10 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.ir.serialize import array_hashes, dump_program
+from snn_compile.ir.serialize import array_hashes
 from snn_compile.mapping.placement_file import CORES, PLACEMENT
 from snn_compile.passes import Finding
-from snn_compile.plugins import BACKENDS, Backend, StatesEncoding
+from snn_compile.plugins import BACKENDS, Backend, StatesBorders, StatesEncoding
 from snn_compile.plugins.host import TAIL, HostRunner, whole_on_chip
 from snn_compile.report import files
 from snn_compile.report.schema import REPORT, REPORT_PAGE
@@ -230,6 +230,17 @@ class CompiledModel(ReportViews):
             )
         return samples
 
+    def backend(self, name: str) -> Backend:
+        """A backend for this network.
+
+        Raises:
+            UsageError: there is no such backend.
+        """
+        backend: Backend = BACKENDS.load(name)
+        if isinstance(backend, StatesBorders):
+            return backend.with_borders(self.encoding, self.decodings)
+        return backend
+
     def emit(self, backend: str, folder: str | Path, **options: Any) -> None:
         """Write the network for a backend into a new folder.
 
@@ -238,7 +249,7 @@ class CompiledModel(ReportViews):
             CompileError: the backend cannot express the network.
         """
         target = Path(folder)
-        emitter: Backend = BACKENDS.load(backend)
+        emitter = self.backend(backend)
         target.mkdir(parents=True, exist_ok=True)
         if isinstance(emitter, StatesEncoding):
             options = {**emitter.options_for(self.encoding), **options}
@@ -283,22 +294,11 @@ class CompiledModel(ReportViews):
 
     def _sealed(self) -> bytes:
         """The bytes of ``model.snn``: JSON and npy files, the same for the same network."""
-        description, arrays = dump_program(self.program)
-        parts = self.encoding.parts
-        for number, part in enumerate(parts):
-            arrays[sealed.encoding_key(number, len(parts))] = part.unit
-        for name, decoding in self.decodings.items():
-            arrays[f"{name}:decoding"] = decoding.unit
-        several = len(parts) > 1
-        encodings = [
-            {"low": e.low, "high": e.high, "shape": list(e.shape), "maps": list(e.maps)}
-            for e in parts
-        ]
+        network, arrays = sealed.describe(self.program, self.encoding, self.decodings)
+        several = len(self.encoding.parts) > 1
         content = {
             "schema": compatibility.SEVERAL_INPUTS if several else compatibility.SCHEMA,
-            "program": description,
-            "encoding": encodings if several else encodings[0],
-            "decodings": {name: list(d.shape) for name, d in self.decodings.items()},
+            **network,
             "provenance": dict(self.provenance),
             "emitted": list(self.backends),
             "hashes": array_hashes(arrays),

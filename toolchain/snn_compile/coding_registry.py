@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import is_dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any, get_args, get_type_hints
 
 from snn_compile import installed
 from snn_compile.errors import CompileError, PluginError, UsageError
 from snn_compile.files.typed import complaint
-from snn_compile.installed import Guard, distribution
+from snn_compile.installed import Guard, distribution, registered
 
 GROUP = "snn_compile.codings"
 _OWN = {
@@ -53,7 +53,7 @@ def coding_class(name: str) -> Any:
 
 def of_other_packages() -> list[EntryPoint]:
     """What other packages add, or would add if its name were free, in alphabetical order."""
-    return sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+    return sorted(registered(GROUP), key=lambda entry: entry.name)
 
 
 def load_coding(entry: EntryPoint) -> Any:

@@ -8,6 +8,7 @@ class catches them all; each child states the process exit code it maps to (see
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -197,11 +198,18 @@ class CompileErrors(CompileError):  # noqa: N818  (the plural of a base class)
 
 
 def one_per_kind(errors: Sequence[CompileError]) -> list[CompileError]:
-    """Errors with the same code and remedy as one, which lists where else it is so."""
-    kinds: dict[tuple[str, str, str], list[CompileError]] = {}
+    """Errors with the same message, code and remedy as one, which lists where else it is so.
+
+    Messages are the same if they differ in quoted names and in numbers only.
+    """
+    kinds: dict[tuple[str, ...], list[CompileError]] = {}
     for error in errors:
-        kinds.setdefault((type(error).__name__, error.code, error.hint), []).append(error)
+        said = _NAMES_AND_NUMBERS.sub("", error.message)
+        kinds.setdefault((type(error).__name__, error.code, error.hint, said), []).append(error)
     return [_joined(alike) for alike in kinds.values()]
+
+
+_NAMES_AND_NUMBERS = re.compile(r"'[^']*'|[0-9][0-9,.]*")
 
 
 def _joined(alike: Sequence[CompileError]) -> CompileError:

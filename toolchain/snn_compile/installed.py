@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint
+from functools import lru_cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any
@@ -14,6 +16,21 @@ from snn_compile.files.documents import first_line
 
 OURS = "snn-compile"
 """The distribution whose plug-ins are part of this program: their mistakes are its own."""
+
+
+def registered(group: str) -> EntryPoints:
+    """What is registered under a group; read once for each search path."""
+    return _registered(group, tuple(sys.path))
+
+
+@lru_cache
+def _registered(group: str, _: tuple[str, ...]) -> EntryPoints:
+    return entry_points(group=group)
+
+
+def forget() -> None:
+    """Read again what is registered: a distribution has changed in its place."""
+    _registered.cache_clear()
 
 
 def distribution(entry: EntryPoint) -> str:

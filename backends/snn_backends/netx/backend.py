@@ -80,7 +80,7 @@ class NetxBackend:
         from snn_backends.netx import file
 
         compared, faults = file.compare(program, layers, folder)
-        mode = "every number in the file; run by lava-dl in its own environment"
+        mode = "file read back, not run: every number in it is the program's"
         return Verification("netx", mode, 0, 0, compared, not faults, details=tuple(faults))
 
     def _layers(self, program: QuantizedGraph) -> list[Layer]:

@@ -21,6 +21,7 @@ from snn_compile.ir.quantized import (
     QuantizedGraph,
     Readout,
     Synapses,
+    ThresholdDeltaNeurons,
     along_channels,
 )
 from snn_compile.ir.spiking import Reset
@@ -33,6 +34,8 @@ NEVER = CURRENT
 """A threshold that no potential reaches: a layer that only integrates."""
 NARROWER = "use --state-bits 18: stock LIF keeps 6 of its 24 bits below the weight's unit"
 
+CHAIN = "emit for lava instead, which joins paths"
+STOCK = "use --coding rate --reset zero --input poisson --state-bits 18, or emit for lava"
 FEWER = "use fewer --weight-bits, --input-bits or --timesteps, or --input poisson"
 
 
@@ -100,7 +103,9 @@ def _of_chain(program: QuantizedGraph) -> list[CompileError]:
         groups = program.synapses_into(node)
         if len(groups) > 1 or groups[0].inputs[0] != before.id:
             errors.append(
-                _refusal(node, "does not read the layer before it alone; netx has only chains")
+                _refusal(
+                    node, "does not read the layer before it alone; netx has only chains", CHAIN
+                )
             )
         before = node
     for readout in program.readouts[1:]:
@@ -111,7 +116,7 @@ def _of_chain(program: QuantizedGraph) -> list[CompileError]:
 def _of_population(program: QuantizedGraph, node: Population) -> list[CompileError]:
     reason = _not_stock(program, node)
     if reason:
-        return [_refusal(node, reason)]
+        return [_refusal(node, reason, STOCK)]
     wide = [_refusal(node, text, NARROWER) for text in _of_range(program, node)]
     shifts = any(group.exponent < 0 for group in program.synapses_into(node))
     rounds = [_refusal(node, "its sums drop low bits; netx drops none", FEWER)] if shifts else []
@@ -127,15 +132,17 @@ def _not_stock(program: QuantizedGraph, node: Population) -> str:
     if not isinstance(node, IFNeurons):
         if type(node).__name__.startswith("SigmaDelta"):
             return "netx's SigmaDelta has no multiplier and drops bits: its messages would differ"
+        if isinstance(node, ThresholdDeltaNeurons):
+            return "netx never resets neurons that send changes, as each sample here does"
         return f"netx has no neuron like {node.model}"
     if node.burst > 1:
-        return "netx has no neuron that sends several spikes at once: omit --burst"
+        return "netx has no neuron that sends several spikes at once (--burst)"
     if node.initial_potential.values.any():
-        return "netx starts every window at 0, without --initial-potential"
+        return "netx starts every window at 0, without an initial potential"
     if node.reset is Reset.SUBTRACT:
         highest = bounds.potential(program.graph, node, program.window.n_steps).high
         if (highest > node.threshold.values).any():
-            return "netx has no reset by subtraction: use --reset zero"
+            return "netx has no reset by subtraction"
     return ""
 
 

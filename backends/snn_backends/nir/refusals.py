@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -44,24 +45,33 @@ def refusals(program: QuantizedGraph) -> list[CompileError]:
                 origin=firing[0].origin,
             )
         )
+    populations = program.populations
+    foreign = [node for node in populations if type(node) not in (IFNeurons, Readout)]
+    if foreign:
+        found.append(_foreign(foreign))
     for node in program.graph:
         if isinstance(node, Synapses):
             found += _of_synapses(program, node)
-        elif isinstance(node, Population):
+        elif isinstance(node, IFNeurons | Readout) and type(node) in (IFNeurons, Readout):
             found += _of_population(program, node)
     return found
 
 
-def _of_population(program: QuantizedGraph, node: Population) -> list[CompileError]:
-    if not isinstance(node, IFNeurons | Readout) or type(node) not in (IFNeurons, Readout):
-        return [
-            UnsupportedError(
-                f"'{node.id}': NIR has no {node.trait}",
-                code="nir-neuron",
-                origin=node.origin,
-                hint="use --coding rate",
-            )
-        ]
+def _foreign(nodes: Sequence[Population]) -> UnsupportedError:
+    """The error for all populations that NIR has no neurons for."""
+    without: dict[str, list[str]] = {}
+    for node in nodes:
+        without.setdefault(node.trait, []).append(f"'{node.id}'")
+    reasons = "; ".join(f"no {trait} ({', '.join(ids)})" for trait, ids in without.items())
+    return UnsupportedError(
+        f"NIR has {reasons}",
+        code="nir-neuron",
+        origin=nodes[0].origin,
+        hint="use --coding rate",
+    )
+
+
+def _of_population(program: QuantizedGraph, node: IFNeurons | Readout) -> list[CompileError]:
     if isinstance(node, IFNeurons) and node.burst > 1:
         return [
             UnsupportedError(

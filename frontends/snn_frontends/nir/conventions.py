@@ -48,7 +48,7 @@ class Conventions:
     @property
     def strict(self) -> bool:
         """Whether a potential that equals its threshold is silent."""
-        return self.producer not in ("spikingjelly", "sinabs", OWN)
+        return self.producer not in ("spikingjelly", "sinabs", "rockpool", OWN)
 
 
 def resolve_conventions(

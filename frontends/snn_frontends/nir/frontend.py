@@ -71,11 +71,11 @@ def _graph(path: Path) -> nir.NIRGraph:
     import nir
     import numpy as np
 
-    from snn_frontends.nir import hdf5
+    from snn_frontends import hdf5
 
     try:
-        document = hdf5.read(path)
-        raise_all(_unknown_fields(document, str(path), ""))
+        document = hdf5.read(path, "node")["node"]
+        raise_all(_unknown_fields(_checked(document), str(path), ""))
         # Types are inferred here: the library's own check refuses files that are only incomplete.
         with np.errstate(all="ignore"):
             graph = nir.dict2NIRNode({**document, "type_check": False})
@@ -93,6 +93,17 @@ def _graph(path: Path) -> nir.NIRGraph:
     if not isinstance(graph, nir.NIRGraph):
         raise TypeError(f"nir made a {type(graph).__name__} of a graph")
     return graph
+
+
+def _checked(document: Any) -> dict[str, Any]:
+    """The content of a file's graph.
+
+    Raises:
+        DamagedError: it is none.
+    """
+    if not isinstance(document, dict) or document.get("type") != "NIRGraph":
+        raise DamagedError("it holds no graph")
+    return document
 
 
 def _unknown_fields(document: dict[str, Any], file: str, name: str) -> list[CompileError]:

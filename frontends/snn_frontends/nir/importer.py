@@ -186,6 +186,8 @@ class _Walk:
         key = NodeId(name)
         if isinstance(node, nir.Input) and not sources:
             shape = _port_shape(node.input_type["input"])
+            if self.reading.conventions.producer == "rockpool":
+                shape = shape[-1:]  # its networks take vectors, and the file has axes of the data
             self._append(ann.Input(id=key, inputs=(), origin=origin, shape=shape), name)
             return
         source = self._joined(name, sources, origin)

@@ -20,7 +20,7 @@ from snn_frontends.nir.conventions import OWN, Conventions
 
 Float = npt.NDArray[np.float64]
 DECAYS = (0, 4095)
-TOLERANCE = 1e-4
+TOLERANCE = FILE_TOLERANCE = 1e-4
 """Relative difference of two time constants that float32 files may show for one value."""
 
 
@@ -169,12 +169,11 @@ class Reading:
         if producer == "sinabs":
             if (np.asarray(node.r) != 1).any():
                 self._refuse("r is not 1, and sinabs writes no other", "nir-neuron", origin)
-            self._note(
-                "sinabs sends several spikes a step by itself; here it is one at most",
-                "nir-assumed",
-                origin,
-            )
+            self._note_single_spikes("sinabs", origin)
             return 0.0, self._uniform(exp(-1 / node.tau), "tau", origin), 1.0
+        if producer == "rockpool":
+            self._note_single_spikes("Rockpool", origin)
+            return 0.0, self._exponential(node.tau, node.r, "tau", origin), 1.0
         if np.isinf(node.tau).all() and np.isinf(node.r).all():
             return 0.0, 1.0, 1.0
         kept, share = self._kept(node.tau, "tau", origin)
@@ -192,6 +191,11 @@ class Reading:
                 )
             alpha = self._uniform(1 - 1 / node.w_in, "alpha", origin)
             return alpha, self._uniform(1 - 1 / node.r, "beta", origin), 1.0
+        if self.conventions.producer == "rockpool":
+            # Input is added before the current decays; the file's r is that of the membrane.
+            self._note_single_spikes("Rockpool", origin)
+            alpha = self._exponential(node.tau_syn, None, "tau_syn", origin)
+            return alpha, self._exponential(node.tau_mem, node.r, "tau_mem", origin), alpha
         alpha, in_share = self._kept(node.tau_syn, "tau_syn", origin)
         beta, share = self._kept(node.tau_mem, "tau_mem", origin)
         if self.conventions.producer == "norse":
@@ -216,6 +220,30 @@ class Reading:
             return 0.0, np.ones(1)
         share = dt / tau
         return self._uniform(1 - share, name, origin), share
+
+    def _exponential(self, tau: Any, r: Any, name: str, origin: Origin) -> float:
+        """Rockpool's decay factor of a step; ``r`` of its files is tau / dt times that factor."""
+        dt, tau = self.conventions.dt or 1.0, np.asarray(tau, np.float64)
+        if not (tau > 0).all():
+            self._refuse(f"{name} is not above 0", "nir-dt", origin)
+            return 0.0
+        kept = exp(-dt / tau)
+        if r is not None and (np.abs(r - kept * tau / dt) > FILE_TOLERANCE * np.abs(r)).any():
+            self._refuse(
+                f"r is {np.min(r):.6g}, which Rockpool does not write for {name} {tau.min():g} s"
+                f" and dt {dt:g} s",
+                "nir-dt",
+                origin,
+                "check --nir-dt",
+            )
+        return self._uniform(kept, name, origin)
+
+    def _note_single_spikes(self, producer: str, origin: Origin) -> None:
+        self._note(
+            f"{producer} sends several spikes a step by itself; here it is one at most",
+            "nir-assumed",
+            origin,
+        )
 
     def _uniform(self, kept: Any, name: str, origin: Origin) -> float:
         """One decay for the population: the chip has one a core."""

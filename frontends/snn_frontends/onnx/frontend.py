@@ -18,11 +18,12 @@ from snn_compile.files.documents import (
     read_bytes,
     too_large,
 )
+from snn_compile.files.presence import no_such_file
 from snn_compile.ir.host_tail import HostTail
 from snn_compile.memory import format_size
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
-from snn_compile.plugins import Imported
+from snn_compile.plugins import Imported, ImportedIntegers
 from snn_compile.printable import printable
 
 if TYPE_CHECKING:
@@ -59,9 +60,7 @@ class OnnxFrontend:
             UnsupportedError: operators without a spiking form (``CompileErrors`` if several).
         """
         if not path.is_file():
-            raise UsageError(
-                f"there is no file '{path}'", code="no-such-file", hint="check the path"
-            )
+            raise no_such_file(path)
         try:
             return _read(path, options)
         except CompileError:
@@ -71,6 +70,23 @@ class OnnxFrontend:
                 f"the file contradicts itself: {first_line(error)}",
                 origin=Origin(str(path)),
             ) from error
+
+    def read_integers(self, path: Path) -> ImportedIntegers | None:
+        """The network of a file that this tool wrote; None for any other.
+
+        Raises:
+            ModelError: it is damaged, or was changed.
+            UsageError: it exceeds the memory budget.
+        """
+        from snn_frontends.onnx import integers
+
+        return integers.read(_parsed(path, str(path)), str(path)) if _is_ours(path) else None
+
+    def written(self, model: object, example_input: object, folder: Path) -> Path | None:
+        """The file of an ``onnx.ModelProto``, or of a ``torch.nn.Module``; None of others."""
+        from snn_frontends.onnx import in_memory
+
+        return in_memory.written(model, example_input, folder)
 
     def files_beside(self, path: Path) -> list[Path]:
         """Those of external data."""
@@ -110,13 +126,27 @@ class OnnxFrontend:
         return HostModel.of(with_outputs(model, options.outputs).SerializeToString())
 
 
+def _is_ours(path: Path) -> bool:
+    from snn_frontends.onnx import integers
+
+    return integers.says_so(path)
+
+
 def _read(path: Path, options: CompileOptions) -> Imported:
     from snn_frontends.onnx.cut import Request
     from snn_frontends.onnx.expansion import expand
     from snn_frontends.onnx.importer import import_graph
+    from snn_frontends.onnx.integers import is_written_by_us
     from snn_frontends.onnx.shapes import set_shapes
 
     file = str(path)
+    if _is_ours(path) and is_written_by_us(_parsed(path, file)):
+        raise UsageError(
+            "the file states a network in integers, which cannot be converted again",
+            code="integer-network",
+            origin=Origin(file),
+            hint="compile it, or take the model that it was made of",
+        )
     model, modules = load(path, file)
     opset, stated, findings = _opset(model, file)
     if not model.graph.node or not model.graph.output:

@@ -80,9 +80,40 @@ def _show_refusals(model: Path, errors: Sequence[CompileError], as_json: bool) -
             print_error(error)
 
 
+def _show_fixed(model: Path, result: Any) -> None:
+    """A network in fixed point: its cores and, of samples, its cost."""
+    from snn_compile.report import figures
+
+    console = results()
+    nodes = result.imported.n_nodes
+    console.print(
+        f"{printable(model.name)}: {nodes} layers · all supported, in fixed point already"
+    )
+    for finding in result.findings:
+        shown = f"warning[{finding.code}]: {finding}" if finding.warning else finding.message
+        console.print(f"  {printable(shown)}", soft_wrap=True)
+    if result.activity is not None:
+        cost = figures.cost({"cost": _cost(result)})
+        console.print(f"  per inference {cost}", soft_wrap=True)
+
+
+def _cost(result: Any) -> Any:
+    """The report's entry on the cost of an inference."""
+    from snn_compile.mapping import resources
+    from snn_compile.report.bill import with_bill
+
+    bare = {"layers": [], "resources": resources(result.mapped).as_dict()}
+    return with_bill(bare, result.mapped, result.activity)["cost"]
+
+
 def _show_accepted(model: Path, result: Any, as_json: bool) -> None:
     imported = result.imported
-    network = getattr(imported, "ann", None) or imported.network
+    from snn_compile.plugins import ImportedFixed
+
+    fixed = isinstance(imported, ImportedFixed)
+    network = getattr(imported, "ann", None) or (
+        result.mapped.program if fixed else imported.network
+    )
     folded = getattr(imported, "n_folded", 0)
     from snn_compile.fit import fit_findings
 
@@ -100,10 +131,14 @@ def _show_accepted(model: Path, result: Any, as_json: bool) -> None:
                     {"code": f.code, "message": f.message, "origin": str(f.origin or "")}
                     for f in result.findings
                 ],
+                **({"cores": result.mapped.cores, "cost": _cost(result)} if fixed else {}),
             }
         )
         return
     tail = getattr(imported, "tail", None)
+    if fixed:
+        _show_fixed(model, result)
+        return
     on_host = len(tail.operators) if tail is not None and tail.cut else 0
     supported = imported.n_nodes - folded - on_host
     left = f" {on_host} left to the host ·" if on_host else ""

@@ -21,6 +21,7 @@ OPTIONAL = {
     "networkx": "reads NIR files (extra nir)",
     "h5py": "writes netx files (extra netx)",
     "torch": "trains networks (extra tune)",
+    "neurobench": "NeuroBench's harness (extra neurobench)",
     "cryptography": "signs compiled folders and checks them (extra sign)",
     "sklearn": "only for examples/make_digits.py",
 }

@@ -28,6 +28,7 @@ COMMANDS = (
     "hil",
     "diff",
     "compare",
+    "neurobench",
     "reduce",
     "conformance",
     "report",

@@ -93,10 +93,13 @@ def command(
 def _show_model(path: Path, text: Path | None, given: dict[str, Any]) -> None:
     from snn_compile.errors import Origin, UsageError
     from snn_compile.pipeline.driver import check_model
-    from snn_compile.plugins import Imported
+    from snn_compile.plugins import Imported, ImportedFixed
 
     result = check_model(path, read_options(None, given))
     imported, folded = result.imported, result.folded
+    if isinstance(imported, ImportedFixed):
+        _show_fixed(path, result.mapped.program, text)
+        return
     if not isinstance(imported, Imported) or folded is None:
         raise UsageError(
             "the content of a spiking network depends on import options",
@@ -115,6 +118,26 @@ def _show_model(path: Path, text: Path | None, given: dict[str, Any]) -> None:
     show_table(console, _nodes(folded.graph))
     for finding in result.findings:
         console.print(f"  {finding}", style="dim")
+
+
+def _show_fixed(path: Path, program: Any, text: Path | None) -> None:
+    """The layers of a network in fixed point."""
+    _write_text(program, text)
+    console = results()
+    window = program.window
+    console.print(
+        f"{printable(path.name)}   in fixed point · {window.n_steps} steps ·"
+        f" {len(program.populations)} populations\n"
+    )
+    table = _table("layer", "neurons", "shape", "bits", "threshold", "from")
+    for node in program.populations:
+        bits = max(group.weight.format.bits for group in program.synapses_into(node))
+        steps = node.threshold_steps
+        threshold = "" if steps is None else figures.span([float(steps.min()), float(steps.max())])
+        source = f"{node.origin.node} ({node.origin.op})" if node.origin.op else node.origin.node
+        shape = figures.times(node.shape)
+        table.add_row(str(node.id), node.model, shape, str(bits), threshold, printable(source))
+    show_table(console, table)
 
 
 def _write_text(stage: Stage, path: Path | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from snn_compile.cli.console import common, messages, progress_options, results
+from snn_compile.cli.console import common, progress_observer, progress_options, results
 
 
 @click.command("lava-env", short_help="Create Lava's environment.")
@@ -21,10 +21,10 @@ def command(quiet: bool, no_progress: bool) -> None:
     backend = BACKENDS.load("lava")
     if not isinstance(backend, NeedsEnvironment):
         raise TypeError("the Lava backend makes no environment")
-    console = messages()
-    if quiet or no_progress or not console.is_terminal:
-        made = backend.create_environment()
-    else:
-        with console.status("making Lava's environment (about half a minute)"):
+    observer = progress_observer(quiet=quiet, no_progress=no_progress)
+    made = backend.environment_status()
+    if made is None:
+        observer.stage("lava-env", "a Python 3.10 and its packages, about a minute")
+        with observer.activity("installing"):
             made = backend.create_environment()
     results().print(f"Lava's environment is ready: {made}")

@@ -100,7 +100,7 @@ def command(
     compiled = trust.open_folder(folder, signer)
     host = compiled.host() if host_tail else None
     samples = load(compiled, data)
-    if names := samples.unread or label_arrays(compiled, data):
+    if names := samples.unread:
         messages().print(
             f"the labels {', '.join(names)} are not compared: the network is cut before the outputs"
             " that they may belong to; the rung 'host' of the report judges those"
@@ -200,7 +200,7 @@ def _unlabelled(compiled: CompiledModel) -> list[Expected]:
 def load(compiled: CompiledModel, path: Path) -> Samples:
     """The samples, read like the data of the compilation."""
     from snn_compile.ir.spiking import InputCoding
-    from snn_compile.pipeline.inputs import samples_for
+    from snn_compile.pipeline.compiled_data import samples_for
     from snn_compile.pipeline.spiking_input import n_crowded
 
     samples, encoding = samples_for(compiled, path), compiled.encoding
@@ -211,20 +211,3 @@ def load(compiled: CompiledModel, path: Path) -> Samples:
                 " network, and are clipped to it"
             )
     return samples
-
-
-def label_arrays(compiled: CompiledModel, path: Path) -> list[str]:
-    """Arrays of an npz file that may be labels of the outputs before which a network is cut.
-
-    These are y, and those named after outputs.
-    """
-    import zipfile
-
-    import numpy as np
-
-    if not (compiled.tail and compiled.tail.cut) or path.is_dir() or not zipfile.is_zipfile(path):
-        return []
-    outputs = compiled.tail.outputs
-    labels = {"y", *outputs, *(f"y_{name}" for name in outputs)} - {*compiled.input_shapes, "x"}
-    with np.load(path) as file:
-        return [name for name in file.files if name in labels]

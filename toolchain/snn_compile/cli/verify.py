@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from snn_compile.workers import Workers
 
 GOLDEN, ENGINE = "golden", "engine"
+NONE = "–"
 ROWS = 3200
 MIN_STIMULI = 8
 """Default limit of a backend's stimuli, in time steps. A deep network takes Lava up to a tenth of a
@@ -201,7 +202,7 @@ def compare(
     """
     from snn_compile.hil import engine, golden
     from snn_compile.hil.verification import Verification
-    from snn_compile.plugins import BACKENDS, Verifiable
+    from snn_compile.plugins import Verifiable
 
     everything = frames is not None or workers is not None
     frames = frames_for(compiled, name, stimuli, frames, everything=everything)
@@ -219,7 +220,7 @@ def compare(
         if not (folder / name).is_dir():
             missing = f"{name}/ is missing, and the seal lists it"
             return Verification(name, "nothing is there", 0, 0, 0, equal=False, details=(missing,))
-        backend = BACKENDS.load(name)
+        backend = compiled.backend(name)
         if not isinstance(backend, Verifiable):
             return Verification(name, "the backend cannot run its output", 0, 0, 0, equal=None)
         shown = frames[:].astype("int64")
@@ -317,7 +318,8 @@ def _show(outcomes: list[Verification], as_json: bool) -> None:
         table.add_column(name, justify="right")
     table.add_column("")
     for outcome in outcomes:
-        verdict = Text("equal, bit for bit", "green")
+        # A file that is read back and not run has no stimuli.
+        verdict = Text("equal, bit for bit" if outcome.stimuli else "equal, not run", "green")
         if outcome.equal is None:
             verdict = Text("not compared", "dim")
         elif not outcome.equal:
@@ -325,7 +327,8 @@ def _show(outcomes: list[Verification], as_json: bool) -> None:
             if outcome.first_divergence:
                 verdict.append(f"\n{outcome.first_divergence}", "red")
         counts = (outcome.stimuli, outcome.steps, outcome.compared)
-        table.add_row(outcome.against, *(f"{count:,}" for count in counts), verdict)
+        shown = [f"{count:,}" if count else NONE for count in counts]
+        table.add_row(outcome.against, *shown, verdict)
     console = results()
     show_table(console, table)
     for outcome in outcomes:

@@ -13,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.bundle import CompiledModel
+from snn_compile.compare.judged import Judged
 from snn_compile.compare.schema import RISK, Answers, ComparedOutput, DifferentSample, Pair
 from snn_compile.errors import Origin, UsageError
-from snn_compile.pipeline.inputs import samples_for
 from snn_compile.pluralize import pluralize
-from snn_compile.predictions.tally import errors_by_sample, tally_of
+from snn_compile.predictions.tally import Tally, errors_by_sample, tally_of
 from snn_compile.report import figures, metrics
-from snn_compile.report.evaluation import decoded
 from snn_compile.report.observer import Observer
 from snn_compile.samples.outputs import Expected, OutputKind
 from snn_compile.significance import holm, sign_test
@@ -85,46 +84,50 @@ def _check_inputs(networks: Sequence[Network]) -> None:
             )
 
 
-def _answers_of(network: Network, data: Path, observer: Observer) -> dict[str, OutputAnswers]:
-    """The answers of a network, a few samples at a time, by the name of the output."""
-    name, _, compiled = network
-    samples = samples_for(compiled, data)
-    if not samples.expected:
-        raise UsageError(
-            f"{name} is cut before the outputs of its model file, and its own outputs have no"
-            " labels",
-            code="not-comparable",
-            origin=Origin(str(data)),
-            hint="leave out --data",
-        )
-    parts: list[tuple[list[Array], list[Array]]] = [([], []) for _ in samples.expected]
-    tallies = [tally_of(expected) for expected in samples.expected]
-    done = 0
-    text = f"{name}, {pluralize(len(samples), 'sample')}"
-    with observer.progress("simulate", text, len(samples)) as advance:
-        for run in compiled.simulate_in_pieces(samples.x, advance=advance):
-            values = decoded(compiled.decodings, run)
-            for k, expected in enumerate(samples.expected):
-                answers = metrics.answers(expected, values[k])
-                errors = errors_by_sample(expected, done, answers)
-                if (tally := tallies[k]) is not None and errors is not None:
-                    tally.add(values[k], answers)
-                    parts[k][1].append(errors)
-                is_class = expected.kind is OutputKind.CLASSES
-                parts[k][0].append(answers if is_class else _hashes(answers))
-            done += run.n_stimuli
-    found = {}
-    for expected, tally, (answers_of, errors_of) in zip(
-        samples.expected, tallies, parts, strict=True
-    ):
-        known = {} if tally is None else tally.figures()
-        found[expected.name] = OutputAnswers(
-            expected,
-            np.concatenate(answers_of),
-            np.concatenate(errors_of) if errors_of else None,
+@dataclass(eq=False)
+class _Collected:
+    """The answers of an output, a few samples at a time."""
+
+    expected: Expected
+    tally: Tally | None
+    answers: list[Array] = field(default_factory=list)
+    errors: list[Array] = field(default_factory=list)
+
+    def add(self, first: int, values: Array) -> None:
+        """The values for the samples from ``first`` on."""
+        answers = metrics.answers(self.expected, values)
+        errors = errors_by_sample(self.expected, first, answers)
+        if self.tally is not None and errors is not None:
+            self.tally.add(values, answers)
+            self.errors.append(errors)
+        is_class = self.expected.kind is OutputKind.CLASSES
+        self.answers.append(answers if is_class else _hashes(answers))
+
+    def found(self) -> OutputAnswers:
+        """All of them."""
+        known = {} if self.tally is None else self.tally.figures()
+        return OutputAnswers(
+            self.expected,
+            np.concatenate(self.answers),
+            np.concatenate(self.errors) if self.errors else None,
             {key: value for key, value in known.items() if key not in BREAKDOWN},
         )
-    return found
+
+
+def _answers_of(network: Network, data: Path, observer: Observer) -> dict[str, OutputAnswers]:
+    """The answers of a network by the name of the output."""
+    name, _, compiled = network
+    judged = Judged.of(compiled, data)
+    x, done = judged.samples.x, 0
+    collected = [_Collected(one, tally_of(one)) for one in judged.expected]
+    text = f"{name}, {pluralize(len(x), 'sample')}"
+    with observer.progress("simulate", text, len(x)) as advance:
+        for run in compiled.simulate_in_pieces(x, advance=advance):
+            values = judged.values(run, x[done : done + run.n_stimuli])
+            for one, of_output in zip(collected, values, strict=True):
+                one.add(done, of_output)
+            done += run.n_stimuli
+    return {one.expected.name: one.found() for one in collected}
 
 
 def _hashes(answers: Array) -> Array:

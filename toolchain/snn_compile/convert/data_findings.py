@@ -42,10 +42,38 @@ PIECE_BYTES = 1 << 21
 """Size of the samples processed together: they stay in the cache."""
 
 
+def trains_findings(
+    calibrate: Samples | None, evaluate: Samples | None, *, trains: bool
+) -> tuple[Finding, ...]:
+    """Warnings about the data of a network trained with spikes, which needs only their range.
+
+    Args:
+        calibrate: x (N, T, *shape) trains, or (N, *shape) constant currents; or None.
+        evaluate: likewise.
+        trains: which of them.
+
+    Returns:
+        As of ``data_findings``, without ``few-samples`` and ``not-calibrated``.
+    """
+    given = [samples for samples in (calibrate, evaluate) if samples is not None]
+    if not given:
+        return ()
+    sets = [samples.x for samples in given]
+    of_a_map = "step" if trains else "channel"
+    looks = [_Look.at(x, names, of_a_map) for x, names in zip(sets, _identities(sets), strict=True)]
+    found = [
+        _constant(look, "calibration" if one is calibrate else "evaluation")
+        for look, one in zip(looks, given, strict=True)
+    ]
+    if len(looks) == 2:
+        found += [_shifted(*looks), _shared(*looks)]
+    return tuple(finding for finding in found if finding is not None)
+
+
 def data_findings(
     calibrate: Samples | None, evaluate: Samples | None, inputs: Inputs[Any] | None = None
 ) -> tuple[Finding, ...]:
-    """Warnings about the data.
+    """Warnings about the data of a network that is converted.
 
     Args:
         calibrate: x (N, *sample shape) of any real type.
@@ -124,8 +152,8 @@ class _Look:
     constant: npt.NDArray[np.bool_]
 
     @staticmethod
-    def at(x: Rows, identities: list[Identity]) -> _Look:
-        """The statistics of samples (N, *shape)."""
+    def at(x: Rows, identities: list[Identity], of_a_map: str = "channel") -> _Look:
+        """The statistics of samples (N, *shape); their first axis has channels, or steps."""
         channels = _channels(x.shape[1:])
         low, high = (
             np.concatenate([end(maps, axis=2) for maps in _maps(x, channels)], dtype=np.float64)
@@ -138,7 +166,7 @@ class _Look:
             )
             for of in (np.mean, np.std)
         )
-        names = [f"channel {c}" for c in range(channels)] if channels > 1 else ["a sample"]
+        names = [f"{of_a_map} {c}" for c in range(channels)] if channels > 1 else ["a sample"]
         statistics = {}
         for c, name in enumerate(names):
             statistics[f"mean of {name}"] = mean[:, c]

@@ -38,7 +38,7 @@ class Term:
         map: the map.
         step: (O,) of the last layer of the map, where a quantized file gives its weights as
             integers in these steps; else None.
-        gain: what the map of the last layer's input, as of a mean, multiplies these steps by.
+        gain: what the map of the last layer's input (a mean, a scale) multiplies these steps by.
     """
 
     source: NodeId
@@ -124,11 +124,16 @@ def _step_after(node: AnnNode, term: Term) -> tuple[Float | None, float]:
         return node.step.astype(np.float64) * term.gain, 1.0
     if isinstance(node, ann.AveragePool):
         return term.step, term.gain / prod(node.kernel)
-    if term.step is None or node.shape[0] != len(term.step):
-        return None, term.gain
     if isinstance(node, ann.Affine | ann.BatchNorm):
         parameters = per_channel(node)
-        return None if parameters is None else term.step * np.abs(parameters[0]), term.gain
+        if parameters is None:
+            return None, term.gain
+        scale = np.abs(parameters[0])
+        if term.step is None:  # of an input in integers, less its zero point
+            return None, term.gain * float(scale[0]) if (scale == scale[0]).all() else term.gain
+        return (term.step * scale if len(scale) == len(term.step) else None), term.gain
+    if term.step is None or node.shape[0] != len(term.step):
+        return None, term.gain
     return term.step, term.gain
 
 

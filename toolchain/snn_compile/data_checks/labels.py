@@ -245,9 +245,13 @@ def _permuted(answered: Answered) -> Finding | None:
     np.add.at(table, (answered.y[half], answered.answers[half]), 1)
     if (table.sum(axis=1) == 0).any() or table.max(axis=1).sum() < CERTAIN * half.sum():
         return None
-    from scipy.optimize import linear_sum_assignment  # slow to import
+    order = table.argmax(axis=1)
+    if (order == np.arange(k)).all():
+        return None
+    if len(np.unique(order)) < k:  # else no assignment is better
+        from scipy.optimize import linear_sum_assignment  # slow to import
 
-    order = linear_sum_assignment(-table)[1]
+        order = linear_sum_assignment(-table)[1]
     others = order[answered.y]
     unseen = replace(answered, rows=answered.rows[~half], answers=answered.answers[~half])
     gain = _gain(unseen, others[~half], 1)

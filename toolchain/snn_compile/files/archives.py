@@ -10,11 +10,8 @@ from __future__ import annotations
 import io
 import os
 import struct
-import tokenize
-import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +27,7 @@ from snn_compile.files.documents import (
     open_regular,
     parse_json,
 )
+from snn_compile.files.npy import KINDS, Region, plain, short
 from snn_compile.files.scratch import scratch_file
 
 Array = npt.NDArray[Any]
@@ -39,35 +37,11 @@ _INFLATION = 1032
 """Largest expansion factor of deflate (zlib technical details)."""
 _DIRECTORY_SHARE = 16
 """Memory per byte of the directory, once read."""
-_HEADER = 10_000
-"""Most bytes of an array header; numpy's own limit."""
 _PIECE = 1 << 20
-_KINDS = "?biufcSUmM"
 
 
 _LOCAL_HEADER = struct.Struct("<26xHH")
 """Of a member, before its name and its extra field, whose lengths it ends with."""
-
-
-class PickledError(DamagedError):
-    """An array holds Python objects."""
-
-
-@dataclass(frozen=True)
-class Region:
-    """Where the values of an array lie in a file, in row-major order.
-
-    Attributes:
-        descriptor: of the open file; its owner closes it.
-        start: offset of the first value.
-        dtype: type of the values.
-        shape: of the array.
-    """
-
-    descriptor: int
-    start: int
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
 
 
 class Archive:
@@ -132,7 +106,7 @@ class Archive:
         self,
         name: str,
         *,
-        kinds: str = _KINDS,
+        kinds: str = KINDS,
         shape: tuple[int, ...] | None = None,
         itemsize: int = 0,
         before: int = 0,
@@ -152,9 +126,9 @@ class Archive:
         """
         info = self._member(name)
         with self._zip.open(info) as stream:
-            dtype, found, fortran, header = _plain(stream, name, kinds)
+            dtype, found, fortran, header = plain(stream, name, kinds)
             if shape is not None and found != shape:
-                raise DamagedError(f"member {name!r} has the shape {_short(found)}, not {shape}")
+                raise DamagedError(f"member {name!r} has the shape {short(found)}, not {shape}")
             self._check_size(name, prod(found) * max(dtype.itemsize, itemsize), before)
             size = _stated_size(info, dtype, found, header)
             array = np.empty(prod(found), dtype)
@@ -166,7 +140,7 @@ class Archive:
         """Inflated size of a member in bytes, as the archive states it."""
         return self._member(name).file_size
 
-    def region(self, name: str, *, kinds: str = _KINDS) -> Region | None:
+    def region(self, name: str, *, kinds: str = KINDS) -> Region | None:
         """Where the values of an array lie; deflated ones are inflated to a temporary file.
 
         The whole member is read once, and its checksum verified. None if the array is not in
@@ -177,7 +151,7 @@ class Archive:
         """
         info = self._member(name)
         with self._zip.open(info) as stream:
-            dtype, found, fortran, header = _plain(stream, name, kinds)
+            dtype, found, fortran, header = plain(stream, name, kinds)
             if fortran and len(found) > 1:
                 return None
             size = _stated_size(info, dtype, found, header)
@@ -233,16 +207,6 @@ class Archive:
             )
 
 
-def _plain(
-    stream: IO[bytes], name: str, kinds: str
-) -> tuple[np.dtype[Any], tuple[int, ...], bool, int]:
-    """As ``_described``, of plain numbers or texts of some kinds."""
-    dtype, shape, fortran, header = _described(stream, name)
-    if dtype.kind not in kinds or not dtype.itemsize or dtype.names is not None:
-        raise DamagedError(f"member {name!r} is of type {dtype}")
-    return dtype, shape, fortran, header
-
-
 def _stated_size(
     info: zipfile.ZipInfo, dtype: np.dtype[Any], shape: tuple[int, ...], header: int
 ) -> int:
@@ -264,7 +228,7 @@ class Arrays(Mapping[str, Array]):
     Raises as :class:`Archive`, here and on access.
     """
 
-    def __init__(self, archive: Archive, *, itemsize: int = 0, kinds: str = _KINDS) -> None:
+    def __init__(self, archive: Archive, *, itemsize: int = 0, kinds: str = KINDS) -> None:
         self._archive = archive
         self._itemsize, self._kinds = itemsize, kinds
         self._names = {n.removesuffix(".npy"): n for n in archive.names if n.endswith(".npy")}
@@ -298,27 +262,6 @@ class Arrays(Mapping[str, Array]):
         return len(self._names)
 
 
-def npy_region(path: Path) -> Region:
-    """Where the values of an npy file lie; its owner closes the descriptor.
-
-    Raises:
-        OSError: it cannot be read.
-        PickledError: it holds Python objects.
-        DamagedError: it is not an npy file, or not one whose rows lie one after the other.
-    """
-    with open_regular(path) as stream:
-        dtype, shape, fortran, header = _plain(stream, path.name, _KINDS)
-        if fortran and len(shape) > 1:
-            raise DamagedError("its order is column by column")
-        size, found = prod(shape) * dtype.itemsize, os.fstat(stream.fileno()).st_size - header
-        if size != found:
-            raise DamagedError(
-                f"it claims an array of {memory.format_size(size)}, and has"
-                f" {memory.format_size(max(found, 0))}"
-            )
-        return Region(os.dup(stream.fileno()), header, dtype, shape)
-
-
 def unequal(one: Array, other: Array) -> tuple[int, tuple[int, ...]]:
     """How many values of two arrays of the same shape differ, and the index of the first."""
     places = np.argwhere(one != other)
@@ -344,54 +287,6 @@ class _Careful(io.BufferedReader):
         return content
 
 
-def _described(stream: IO[bytes], name: str) -> tuple[np.dtype[Any], tuple[int, ...], bool, int]:
-    """Type, shape and order of an array, and the size of its header, by numpy's own reader."""
-    counted = _Counted(stream)
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    try:
-        version = np.lib.format.read_magic(counted)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Python 2, and of odd escapes in what is refused
-            shape, fortran, dtype = readers[version](counted, max_header_size=_HEADER)
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        SyntaxError,
-        tokenize.TokenError,
-        struct.error,
-        RecursionError,
-        MemoryError,
-    ) as error:
-        raise DamagedError(
-            f"member {name!r} is not an array: {' '.join(str(error).split())[:120]}"
-        ) from error
-    if dtype.hasobject:
-        raise PickledError(f"member {name!r} holds pickled Python objects")
-    if len(shape) > 32 or any(isinstance(size, bool) or size < 0 for size in shape):
-        raise DamagedError(f"member {name!r} has the shape {_short(shape)}")
-    return dtype, shape, fortran, counted.count
-
-
-class _Counted:
-    """A stream with reads bounded by the size of an array header."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self.count = 0
-
-    def read(self, size: int = 0, /) -> bytes:
-        """Read ``size`` bytes."""
-        if size > _HEADER:
-            raise DamagedError(f"an array header of {size:,} bytes")
-        content = self._stream.read(size)
-        self.count += len(content)
-        return content
-
-
 def _filled(target: Any, stream: IO[bytes], name: str) -> Any:
     """Fill memory from a member, to its end."""
     view, start = memoryview(target), 0
@@ -412,8 +307,3 @@ def _content(stream: IO[bytes], size: int, name: str) -> Iterator[bytes]:
         done += len(piece)
     if stream.read(1):
         raise DamagedError(f"member {name!r} continues beyond its size")
-
-
-def _short(shape: tuple[int, ...]) -> str:
-    text = str(shape)
-    return text if len(text) < 80 else f"{text[:80]}..."

@@ -46,3 +46,16 @@ def read_at(descriptor: int, size: int, offset: int) -> bytes:
     with _SEEKING:  # Windows has one position for all threads
         os.lseek(descriptor, offset, os.SEEK_SET)
         return os.read(descriptor, size)
+
+
+def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
+    """Write into an open file from an offset on; called from any thread."""
+    view = memoryview(data).cast("B")
+    while len(view):
+        if hasattr(os, "pwrite"):
+            n = os.pwrite(descriptor, view, offset)
+        else:
+            with _SEEKING:
+                os.lseek(descriptor, offset, os.SEEK_SET)
+                n = os.write(descriptor, view)
+        view, offset = view[n:], offset + n

@@ -22,6 +22,7 @@ from snn_compile.files.documents import (
     parse_json,
     too_large,
 )
+from snn_compile.files.presence import no_such_file
 from snn_compile.hil import trace
 from snn_compile.hil.header import Header, parse_header
 from snn_compile.hil.trace import MESSAGE
@@ -75,9 +76,7 @@ class Recording:
                     raise _error(UsageError, path, "not-a-trace", "not a recorded trace", "")
             archive = Archive(path)
         except FileNotFoundError as error:
-            raise _error(
-                UsageError, path, "no-such-file", "there is no such file", "check the path"
-            ) from error
+            raise no_such_file(path) from error
         except DAMAGE as error:
             raise _damaged(path, error) from error
         try:

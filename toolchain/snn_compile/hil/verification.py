@@ -15,7 +15,7 @@ class Verification:
     Attributes:
         against: name of the device or backend.
         mode: mode of execution.
-        stimuli: number of stimuli.
+        stimuli: number of stimuli; 0 where files are compared and nothing is run.
         steps: steps of the device's clock.
         compared: number of messages and potentials compared.
         equal: whether all files and messages were equal; None if there was nothing to compare

@@ -45,11 +45,13 @@ from snn_compile.ir.models.readout import (
     ProbedReadout,
     Readout,
     SigmaDeltaReadout,
+    StartedReadout,
     SyncReadout,
 )
 from snn_compile.ir.models.sigma_delta import SigmaDeltaNeurons
 from snn_compile.ir.models.signed import SignedIFNeurons
 from snn_compile.ir.models.sync import SyncIFNeurons
+from snn_compile.ir.models.threshold_delta import ThresholdDeltaNeurons
 from snn_compile.ir.spiking import InputCoding, Window
 from snn_compile.ir.stages import StageError, only
 
@@ -308,8 +310,10 @@ __all__ = [
     "SigmaDeltaReadout",
     "SignedIFNeurons",
     "SparseSynapses",
+    "StartedReadout",
     "Synapses",
     "SyncIFNeurons",
     "SyncReadout",
+    "ThresholdDeltaNeurons",
     "along_channels",
 ]

@@ -9,7 +9,7 @@ from snn_compile.options.declared import COMMAND_LINE, KEYWORD
 from snn_compile.options.keywords import Keywords
 from snn_compile.options.kinds import AUTO
 from snn_compile.options.layers import LayerOptions, percentile_of
-from snn_compile.options.traced import CALIBRATED, CONVERTED, SPIKING, STOCK, UNCALIBRATED
+from snn_compile.options.traced import CALIBRATED, CONVERTED, INTEGERS, SPIKING, STOCK, UNCALIBRATED
 
 __all__ = [
     "AUTO",
@@ -17,6 +17,7 @@ __all__ = [
     "COMMAND_LINE",
     "CONVERTED",
     "EQUALIZE",
+    "INTEGERS",
     "KEYWORD",
     "PRODUCERS",
     "SPIKING",

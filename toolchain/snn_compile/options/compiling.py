@@ -48,7 +48,7 @@ from snn_compile.options.traced import (
     TracedOptions,
     source,
 )
-from snn_compile.recipes import Recipe, read_recipe
+from snn_compile.recipes import AudioRecipe, Recipe, read_recipe
 
 Input = Literal["current", "poisson", "graded", "events"]
 Reset = Literal["subtract", "zero"]
@@ -57,7 +57,7 @@ Equalization = Literal["auto", "none", "range", "l2", "l4", "data"]
 Layout = Literal["nchw", "nhwc"]
 OutputKinds = Literal["classes", "regression", "segmentation"]
 Rounding = Literal["nearest", "compensated"]
-Producer = Literal["snntorch", "norse", "spikingjelly", "sinabs", "other"]
+Producer = Literal["snntorch", "norse", "spikingjelly", "sinabs", "rockpool", "other"]
 EQUALIZE: tuple[str, ...] = get_args(Equalization)
 PRODUCERS: tuple[str, ...] = get_args(Producer)
 
@@ -109,8 +109,9 @@ class CompileOptions(TracedOptions):
     preprocess: str | None = option(
         None,
         recipe(),
-        "What happens to images before the network: a name (imagenet, torchvision:resnet50,"
-        " timm:NAME), a TOML file, or words key=value. Mean and std are folded into the network.",
+        "What happens to images or sound before the network: a name (imagenet, timm:NAME,"
+        " log-mel), a TOML file, or words key=value. Mean and std of images are folded into the"
+        " network.",
         _DATA,
         _FLOAT,
     )
@@ -119,7 +120,6 @@ class CompileOptions(TracedOptions):
         whole_number(1),
         "Number of calibration samples that are drawn, the same of each class.",
         _DATA,
-        _FLOAT,
         shown="1024 of a folder or list of files, all of an array",
     )
     labels: tuple[str, ...] = option(
@@ -343,7 +343,7 @@ class CompileOptions(TracedOptions):
     )
     layout: Layout = option("nchw", choice(Layout), "Layout of x in the data files.", _DATA, _FLOAT)
     emit: tuple[str, ...] = option(
-        ("lava",), names("B[,B]"), "Backends to emit: lava, netx, nir.", _RESULT
+        ("lava",), names("B[,B]"), "Backends to emit: c, lava, netx, nir, onnx.", _RESULT
     )
     max_accuracy_drop: float | None = option(
         None,
@@ -418,18 +418,10 @@ class CompileOptions(TracedOptions):
         if self.preprocess is not None:
             self._take(read_recipe(self.preprocess))
 
-    def _take(self, recipe: Recipe) -> None:
-        """Mean, scale and layout of a recipe; those of an earlier one are replaced."""
+    def _take(self, recipe: Recipe | AudioRecipe) -> None:
+        """What a recipe states, such as the mean; that of an earlier one is replaced."""
         origins, errors = dict(self.origins), list[CompileError]()
-        stated: dict[str, Any] = {
-            "mean_values": recipe.mean_values,
-            "scale_values": recipe.scale_values,
-        }
-        if recipe.input:
-            stated = {name: ((recipe.input, values),) for name, values in stated.items()}
-        if recipe.layout:
-            stated["layout"] = recipe.layout
-        for name, value in stated.items():
+        for name, value in recipe.stated.items():
             if self.is_given(name) and origins[name] != BY_RECIPE and getattr(self, name) != value:
                 allowed = f"it without --preprocess, which states {name.replace('_', ' ')} itself"
                 errors.append(self.refusal(name, allowed))

@@ -13,11 +13,12 @@ STOCK = "--neurons stock"
 IGNORED = ", ignored"
 """Suffix of the origin of an option that is set but does not apply."""
 
-CONVERTED, SPIKING = "converted", "spiking"
+CONVERTED, SPIKING, INTEGERS = "converted", "spiking", "integers"
 CALIBRATED, UNCALIBRATED = "calibrated", "uncalibrated"
 _REASONS = {
     CONVERTED: "the network is not a spiking one",
     SPIKING: "the network is already a spiking one",
+    INTEGERS: "the file states the network in integers",
     UNCALIBRATED: "without calibration data",
 }
 
@@ -125,7 +126,7 @@ class TracedOptions(DeclaredOptions):
                 found[name] = {"value": item.plain(item.idle), "origin": origin}
             elif name in used and (entry["value"] != used[name] or not self.is_given(name)):
                 ignored = entry["origin"].endswith(IGNORED)
-                by = "network" if facts["network"] == SPIKING else item.by
+                by = "network" if facts["network"] in (SPIKING, INTEGERS) else item.by
                 origin = entry["origin"] if ignored or self._is_found(name) else default_of(by)
                 found[name] = {"value": used[name], "origin": origin}
         return found

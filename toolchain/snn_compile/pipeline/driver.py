@@ -19,7 +19,7 @@ from snn_compile.convert.data_findings import data_findings
 from snn_compile.convert.equalize import Equalize
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.errors import Origin, UsageError
-from snn_compile.fit import fit_findings
+from snn_compile.fit import fit_findings, fit_passes
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import Lowering, drives_to_share, for_target, passes_at_bounds
 from snn_compile.mapping import MappedProgram, map_program
@@ -37,8 +37,11 @@ from snn_compile.passes import (
 from snn_compile.pipeline.data_trial import tried_on_model
 from snn_compile.pipeline.described_data import describe_data, with_class_names
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task, finish, pass_observer
+from snn_compile.pipeline.fixed_models import check_fixed, prepare_fixed
 from snn_compile.pipeline.folding import fold, folding_of
+from snn_compile.pipeline.in_memory import model_file, without_folder
 from snn_compile.pipeline.inputs import (
+    fixed_frontend,
     input_map,
     load_data,
     outputs_of,
@@ -51,6 +54,7 @@ from snn_compile.pipeline.inputs import (
     stimulus,
     with_preprocessing,
 )
+from snn_compile.pipeline.integer_models import check_integers, integers_in, prepare_integers
 from snn_compile.pipeline.nearest import name_nearest
 from snn_compile.pipeline.sampled_steps import (
     Scales,
@@ -122,8 +126,12 @@ def _checked(
 ) -> CheckResult:
     path, target = Path(model), load_target(options.target, options.chips)
     journal = Journal(observer or SilentObserver(), instruments)
+    if of_integers := fixed_frontend(path):
+        return check_fixed(Task(path, options, target), of_integers, journal)
     if frontend := spiking_frontend(path):
         return check_spiking(Task(path, options, target), frontend, journal)
+    if integers := integers_in(path):
+        return check_integers(Task(path, options, target), integers, journal)
     placement = Task(path, options, target).placement
     options = for_target(stock.with_stock_defaults(options), target)
     coding = coding_of(options, target.default_coding.value)
@@ -154,6 +162,8 @@ def passes_of(
         CompileError: as ``check_model``.
     """
     path, target = Path(model), load_target(options.target, options.chips)
+    if fixed_frontend(path):
+        return fit_passes(target, options)
     if spiking_frontend(path):
         return quantization(for_target(options, target)).steps
     options = for_target(stock.with_stock_defaults(options), target)
@@ -177,8 +187,9 @@ def passes_of(
 
 
 def compile_model(
-    model: str | Path,
+    model: object,
     *,
+    example_input: object = None,
     options: CompileOptions | None = None,
     calibrate: ArraysLike | str | Path | None = None,
     evaluate: tuple[ArraysLike, Labels | None] | str | Path | None = None,
@@ -192,7 +203,9 @@ def compile_model(
     """Compile a trained network into a spiking one in fixed point.
 
     Args:
-        model: the file.
+        model: the file, an ``onnx.ModelProto``, or a ``torch.nn.Module``, which is exported.
+        example_input: of a module: a tensor with the batch axis, a tuple of several, or a mapping
+            by the names that the inputs are to have.
         options: all options; ``changes`` override single ones by name.
         calibrate: (N, *input shape) samples, of several inputs each by its name, a file, or a data
             set, loader or iterable of samples, instead of ``options.calibrate``.
@@ -213,21 +226,26 @@ def compile_model(
         PassFailure: an internal error of a pass: a bug of the compiler.
         Stopped: the pass after which to stop has run.
     """
-    given: dict[str, Any] = dict(changes)
-    if isinstance(calibrate, str | Path):
-        given["calibrate"], calibrate = calibrate, None
-    elif is_iterable(calibrate):
-        calibrate, _ = collected(calibrate)
-    if isinstance(evaluate, str | Path):
-        given["evaluate"], evaluate = evaluate, None
-    elif is_iterable(evaluate):
-        evaluate = collected(evaluate)
-    elif evaluate is not None and not (isinstance(evaluate, tuple) and len(evaluate) == 2):
-        raise UsageError(
-            "evaluate is no tuple of samples and labels",
-            code="bad-argument",
-            hint="give evaluate=(x, y), or evaluate=(x, None) without labels",
-        )
+    if not isinstance(model, str | Path):
+        with model_file(model, example_input) as path:
+            compiled = compile_model(
+                path,
+                options=options,
+                calibrate=calibrate,
+                evaluate=evaluate,
+                observer=observer,
+                retrain=retrain,
+                instruments=instruments,
+                workers=workers,
+                work=work,
+                **changes,
+            )
+        return without_folder(compiled, path)
+    if example_input is not None:
+        hint = "leave it out: a file states its inputs"
+        raise UsageError("example_input is for modules of torch", code="bad-argument", hint=hint)
+    files, calibrate, evaluate = _data(calibrate, evaluate)
+    given: dict[str, Any] = {**changes, **files}
     options = (options or CompileOptions()).override(given)
     journal = Journal(observer or SilentObserver(), instruments, work)
     task = Task(
@@ -237,9 +255,35 @@ def compile_model(
     for name in options.emit:
         BACKENDS.load(name)  # fail early if one is missing
     with name_nearest(options, partial(_mapped, task.path), partial(input_map, task.path, options)):
+        if of_integers := fixed_frontend(task.path):
+            return finish(prepare_fixed(task, of_integers, journal), journal)
         if frontend := spiking_frontend(task.path):
             return finish(prepare_spiking(task, frontend, journal, workers), journal)
+        if integers := integers_in(task.path):
+            return finish(prepare_integers(task, integers, journal), journal)
         return finish(_prepare(task, journal, retrain, workers), journal)
+
+
+def _data(
+    calibrate: Any, evaluate: Any
+) -> tuple[dict[str, str | Path], ArraysLike | None, tuple[ArraysLike, Labels | None] | None]:
+    """Options that name files, and the samples of each set that is in none."""
+    files: dict[str, str | Path] = {}
+    if isinstance(calibrate, str | Path):
+        files["calibrate"], calibrate = calibrate, None
+    elif is_iterable(calibrate):
+        calibrate, _ = collected(calibrate)
+    if isinstance(evaluate, str | Path):
+        files["evaluate"], evaluate = evaluate, None
+    elif is_iterable(evaluate):
+        evaluate = collected(evaluate)
+    elif evaluate is not None and not (isinstance(evaluate, tuple) and len(evaluate) == 2):
+        raise UsageError(
+            "evaluate is no tuple of samples and labels",
+            code="bad-argument",
+            hint="give evaluate=(x, y), or evaluate=(x, None) without labels",
+        )
+    return files, calibrate, evaluate
 
 
 def lower_model(model: str | Path, options: CompileOptions) -> Lowering:
@@ -250,7 +294,7 @@ def lower_model(model: str | Path, options: CompileOptions) -> Lowering:
         UsageError: the file has a spiking network, which is not converted.
     """
     task = Task(Path(model), options, load_target(options.target, options.chips))
-    if spiking_frontend(task.path):
+    if spiking_frontend(task.path) or fixed_frontend(task.path):
         raise UsageError(
             "a spiking network has no float stages",
             code="bad-argument",
@@ -349,7 +393,15 @@ def _prepare(
         options.emit,
         replace(task, options=asked).provenance,
         evaluate,
-        partial(assemble.report, task.path, in_effect, model, lowered.quantization, journal),
+        partial(
+            assemble.report,
+            task.path,
+            in_effect,
+            model,
+            lowered.quantization.numbers,
+            lowered.quantization.network,
+            journal,
+        ),
         lowered.quantization,
         task.placement,
         lowered,

@@ -37,11 +37,20 @@ from snn_compile.mapping.placement_file import (
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding, PassObserver
 from snn_compile.pipeline.verify_each import VerifyEach
-from snn_compile.plugins import BACKENDS, Backend, Imported, ImportedSpiking
+from snn_compile.plugins import (
+    BACKENDS,
+    Backend,
+    Imported,
+    ImportedFixed,
+    ImportedIntegers,
+    ImportedSpiking,
+)
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.report import assemble
 from snn_compile.report.evaluation import Outcome
 from snn_compile.report.journal import Journal
+from snn_compile.report.layers import Activity
+from snn_compile.report.observed.messages import observed_messages
 from snn_compile.samples.arrays import Labels, Samples
 from snn_compile.samples.named import ArraysLike
 from snn_compile.sealed import tail
@@ -132,13 +141,15 @@ class CheckResult:
         mapped: the network on the target.
         findings: findings of the import, of these passes and of the mapping.
         timing: seconds of each pass.
+        activity: of a network in fixed point, if samples were given.
     """
 
-    imported: Imported | ImportedSpiking
+    imported: Imported | ImportedSpiking | ImportedFixed | ImportedIntegers
     folded: ANNGraph | None
     mapped: MappedProgram
     findings: tuple[Finding, ...]
     timing: list[dict[str, Any]]
+    activity: Activity | None = None
 
 
 def pass_observer(
@@ -171,6 +182,9 @@ def finish(prepared: PreparedNetwork, journal: Journal) -> CompiledModel:
     with journal.timed("portability"):
         portability = assemble.portability_of(program, prepared.stimulus)
     more = {**assemble.inputs_of(program, prepared.encoding), "portability": portability}
+    with journal.timed("observe messages"):
+        frames = prepared.stimulus if outcome.frames is None else outcome.frames
+        more |= observed_messages(program, prepared.decodings, frames)
     if prepared.tail is not None and prepared.tail.cut:
         more["tail"] = tail.report_entry(prepared.tail)
     elif prepared.tail is None and prepared.lowering is not None:

@@ -78,7 +78,7 @@ def refuse_foreign(path: Path) -> None:
     found = foreign_format(path)
     if found is not None:
         raise ModelError(
-            f"this is {found.name}; models are ONNX or NIR files",
+            f"this is {found.name}; models are ONNX, NIR or .net files",
             code="foreign-model",
             origin=Origin(str(path)),
             hint=f"export it: {found.hint}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.bundle import CompiledModel
 from snn_compile.convert.footprint import check_values
 from snn_compile.convert.magnitudes import check_magnitudes
 from snn_compile.convert.preprocess import FoldPreprocessing
@@ -24,7 +22,6 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Shape
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.ranges import probabilities
-from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
 from snn_compile.options.kinds import by_input
@@ -32,6 +29,7 @@ from snn_compile.passes import PassObserver, Pipeline, no_observer
 from snn_compile.pipeline.foreign_models import refuse_foreign
 from snn_compile.plugins import (
     ConfigurableFrontend,
+    FixedFrontend,
     HasSourceRuntime,
     Imported,
     ReadsMoreFiles,
@@ -39,23 +37,17 @@ from snn_compile.plugins import (
     SpikingFrontend,
     frontend_for,
 )
-from snn_compile.recipes import read_recipe
-from snn_compile.report import figures
+from snn_compile.recipes import Recipe, read_recipe
 from snn_compile.samples.arrays import (
     Labels,
     Samples,
     as_rows,
     check_samples,
-    holds_events,
     load_samples,
-    read_npz,
-    samples_in,
 )
-from snn_compile.samples.class_names import class_names
-from snn_compile.samples.events import Recordings
 from snn_compile.samples.named import ArraysLike, check_named, load_named, unnamed
 from snn_compile.samples.outputs import OutputKind, OutputShapes, stated_kinds
-from snn_compile.samples.readers import Request, open_samples, samples_of
+from snn_compile.samples.readers import Request, open_samples, parts_of, samples_of
 from snn_compile.samples.readers.folder import check_number
 from snn_compile.workers import File
 
@@ -91,6 +83,19 @@ def spiking_frontend(path: Path) -> SpikingFrontend | None:
     return frontend
 
 
+def fixed_frontend(path: Path) -> FixedFrontend | None:
+    """The frontend for a file with a network in fixed point; None for any other.
+
+    Raises:
+        UsageError: the file would be such a network's, but does not exist.
+    """
+    frontend = frontend_for(path)
+    if not isinstance(frontend, FixedFrontend):
+        return None
+    _check_exists(path)
+    return frontend
+
+
 def read_model(path: Path, options: CompileOptions) -> Imported:
     """Import a model that is to be converted.
 
@@ -103,7 +108,7 @@ def read_model(path: Path, options: CompileOptions) -> Imported:
     if ONNX in frontend.suffixes:
         refuse_foreign(path)
     _check_exists(path)
-    if isinstance(frontend, SpikingFrontend):
+    if isinstance(frontend, SpikingFrontend | FixedFrontend):
         raise TypeError(f"'{path}' contains a spiking network")
     if isinstance(frontend, ConfigurableFrontend):
         imported = frontend.read_with(path, options)
@@ -162,7 +167,8 @@ def files_of(path: Path) -> File:
 def preprocessing(options: CompileOptions) -> tuple[FoldPreprocessing, ...]:
     """The passes that fold the preprocessing of each input that has one."""
     means, scales = (dict(by_input(v)) for v in (options.mean_values, options.scale_values))
-    pixels = options.preprocess is not None
+    stated = options.preprocess
+    pixels = stated is not None and isinstance(read_recipe(stated), Recipe)
     return tuple(
         FoldPreprocessing(means.get(name, ()), scales.get(name, ()), name, pixels)
         for name in dict.fromkeys((*means, *scales))
@@ -227,9 +233,10 @@ def load_data(
             errors.append(error)
         return None
 
-    files = [calibrate is None and options.calibrate, evaluate is None and options.evaluate]
-    is_both = all(files) and os.path.realpath(str(files[0])) == os.path.realpath(str(files[1]))
-    parts = ("half", "rest") if is_both else ("drawn", "mixed")
+    parts = parts_of(
+        options.calibrate if calibrate is None else None,
+        options.evaluate if evaluate is None else None,
+    )
     data = Data(
         load(options.calibrate if calibrate is None else (calibrate, None), None, parts[0]),
         load(options.evaluate if evaluate is None else evaluate, outputs or own, parts[1]),
@@ -278,13 +285,14 @@ def _float_samples(
     """The same, with labels of these outputs; without outputs they are not read."""
     reading: dict[str, Any] = {
         "layout": options.layout,
-        "raw": _preprocessed(options.mean_values, options.scale_values) or _whole_numbers(network),
+        "raw": folds_preprocessing(options.mean_values, options.scale_values)
+        or _whole_numbers(network),
         "outputs": outputs,
     }
     shapes = {str(node.id): node.shape for node in network.inputs}
     recipe = None if options.preprocess is None else read_recipe(options.preprocess)
     request = Request(shapes, recipe, options.labels, options.samples or 0, options.seed, part=part)
-    return _samples(given, request, need_labels, reading)
+    return read_samples(given, request, need_labels, reading)
 
 
 def _whole_numbers(network: ANNGraph) -> set[str]:
@@ -292,7 +300,7 @@ def _whole_numbers(network: ANNGraph) -> set[str]:
     return {str(n.id) for n in network.inputs if n.step is not None and (n.step == 1).all()}
 
 
-def _preprocessed(*stated: Any) -> bool | set[str]:
+def folds_preprocessing(*stated: Any) -> bool | set[str]:
     """Whether the preprocessing is folded into the network; or for which of several inputs.
 
     Args:
@@ -303,7 +311,7 @@ def _preprocessed(*stated: Any) -> bool | set[str]:
     return named or bool(items)
 
 
-def _samples(
+def read_samples(
     given: Path | Labelled, request: Request, need_labels: bool, reading: dict[str, Any]
 ) -> Samples:
     """Samples of one input or several; a single one may be called ``x``."""
@@ -337,54 +345,6 @@ def outputs_of(network: ANNGraph, options: CompileOptions) -> OutputShapes:
     shapes = {output_name(output): output.shape for output in network.outputs}
     asked = stated_kinds(options.output_kind)
     return OutputShapes(shapes, asked, network.inputs.shape, probabilities(network))
-
-
-def samples_for(
-    compiled: CompiledModel, given: Path | Labelled, *, need_labels: bool = False
-) -> Samples:
-    """Samples for a compiled network, read like the data of its compilation.
-
-    Args:
-        compiled: the network.
-        given: an npz file with ``x`` (of several inputs an array for each, by its name) and
-            optionally ``y``, or of recorded events if the network reads events; or x and y as
-            arrays.
-        need_labels: whether samples without labels are refused.
-
-    Raises:
-        UsageError: the file or what it holds cannot be used.
-    """
-    said = [figures.option(compiled.report, name) for name in ("mean_values", "scale_values")]
-    whole = bool((compiled.encoding.unit == 1).all())  # whole numbers are not rescaled
-    shapes = compiled.input_shapes
-    outputs: OutputShapes | None = OutputShapes(
-        {compiled.output_names[n]: one.shape for n, one in compiled.decodings.items()},
-        stated_kinds(figures.option(compiled.report, "output_kind") or ()),
-        compiled.encoding.shape,
-        {one["name"] for one in compiled.report.get("outputs") or () if one.get("threshold")},
-    )
-    if compiled.tail is not None and compiled.tail.cut and not need_labels:
-        outputs = None  # labels are those of the outputs of the file
-    reading: dict[str, Any] = {
-        "layout": figures.option(compiled.report, "layout") or "nchw",
-        "raw": whole or _preprocessed(*said),
-        "outputs": outputs,
-    }
-    events = compiled.program.input_coding is InputCoding.EVENTS
-    if not isinstance(given, Path) or not events or len(shapes) > 1:
-        stated = figures.option(compiled.report, "preprocess")
-        recipe = None if stated is None else read_recipe(stated)
-        request = Request(shapes, recipe, class_names(compiled.report))
-        return _samples(given, request, need_labels, reading)
-    (shape,) = shapes.values()
-    arrays = read_npz(given, outputs=outputs)
-    if holds_events(arrays):
-        recordings = Recordings.of({key: rows[:] for key, rows in arrays.items()}, str(given))
-        step_us = figures.option(compiled.report, "event_step")
-        labels = recordings.required_labels() if need_labels else recordings.labels
-        trains = recordings.train_rows(shape[1:], shape[0], step_us)
-        return check_samples(trains, labels, shape, raw=True, outputs=outputs, source=str(given))
-    return samples_in(arrays, shape, source=str(given), need_labels=need_labels, **reading)
 
 
 def stimulus(

@@ -7,20 +7,29 @@ from dataclasses import replace
 import numpy as np
 
 from snn_compile.convert.expand import maps_shape
-from snn_compile.errors import Origin, UsageError
+from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.ir.encoding import Encoding, InputEncoding
-from snn_compile.ir.graph import Graph
+from snn_compile.ir.graph import Graph, Shape
 from snn_compile.ir.spiking import InputCoding, Synapses
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.plugins import ImportedSpiking
 from snn_compile.samples.arrays import Samples
+from snn_compile.samples.readers import Request
 from snn_compile.samples.rows import blocks
 from snn_compile.samples.spike_trains import TrainData
 
 MAX_INTEGER = 1 << 15
 """Whole numbers up to this size are not rescaled."""
+
+
+def train_request(name: str, shape: Shape, n_steps: int, options: CompileOptions) -> Request:
+    """What a network that spikes already takes: its input's name, shape and steps."""
+    samples, step_us = options.samples or 0, options.event_step
+    return Request(
+        {name: shape}, None, options.labels, samples, options.seed, n_steps=n_steps, step_us=step_us
+    )
 
 
 def input_coding_of(
@@ -31,8 +40,26 @@ def input_coding_of(
     Raises:
         UsageError: options that do not apply, or that contradict the data.
     """
+    assumed = InputCoding.CURRENT if imported.encoding is not None else InputCoding.EVENTS
+    return chosen_coding(imported.network.window.coding, assumed, options, trains)
+
+
+def chosen_coding(
+    coding: str, assumed: InputCoding, options: CompileOptions, trains: bool | None
+) -> InputCoding:
+    """Input coding: from the data, else from the options, else the assumed one.
+
+    Args:
+        coding: of the network.
+        assumed: input coding of the file.
+        options: of the compilation.
+        trains: whether samples have a frame for each step; None without samples.
+
+    Raises:
+        UsageError: options that do not apply, or that contradict the data.
+    """
     allowed = {c.value: c for c in (InputCoding.EVENTS, InputCoding.CURRENT)}
-    if options.coding not in (None, imported.network.window.coding):
+    if options.coding not in (None, coding):
         raise UsageError(
             f"the network is already a spiking one: coding {options.coding} does not apply",
             code="bad-option",
@@ -58,8 +85,7 @@ def input_coding_of(
         )
     wanted = allowed.get(options.input or "")
     if trains is None:
-        states = InputCoding.CURRENT if imported.encoding is not None else InputCoding.EVENTS
-        return wanted or states
+        return wanted or assumed
     found = InputCoding.EVENTS if trains else InputCoding.CURRENT
     if wanted not in (None, found):
         raise UsageError(
@@ -77,7 +103,21 @@ def encoding_of(
     """Encoding of the input: that of the file, if it states one; else by the calibration samples.
 
     The identity for whole numbers, else levels over their range.
+
+    Raises:
+        UsageError: samples are integers, and the network takes real values.
     """
+    encoding, findings = _encoding_of(imported, data, arrival, options)
+    raise_all(_of_unknown_scale(imported, data, encoding))
+    return encoding, findings
+
+
+def _encoding_of(
+    imported: ImportedSpiking,
+    data: TrainData,
+    arrival: InputCoding,
+    options: CompileOptions,
+) -> tuple[InputEncoding, list[Finding]]:
     if _is_stated(imported, arrival):
         return _stated(imported, data)
     samples = data.calibrate
@@ -100,7 +140,7 @@ def encoding_of(
             )
         ]
     else:
-        low, high, is_whole = _range(samples)
+        low, high, is_whole = range_of(samples)
         whole = is_whole and max(-low, high) <= MAX_INTEGER
     if whole:
         return InputEncoding(np.ones(1), int(min(low, 0)), int(max(high, 1)), shape, maps), findings
@@ -121,7 +161,7 @@ def _stated(imported: ImportedSpiking, data: TrainData) -> tuple[InputEncoding, 
     samples = data.calibrate or data.evaluate
     if imported.stated or samples is None:
         return encoding, []
-    low, high, is_whole = _range(samples)
+    low, high, is_whole = range_of(samples)
     if is_whole and encoding.low <= low and encoding.high / 2 <= high <= encoding.high:
         return encoding, []
     unit = max(high / encoding.high, low / min(encoding.low, -1), np.finfo(np.float32).tiny)
@@ -132,6 +172,32 @@ def _stated(imported: ImportedSpiking, data: TrainData) -> tuple[InputEncoding, 
     hint = "export the file again, which states the unit; or store whole numbers"
     found = Finding(text, code="input-rescaled", hint=hint, warning=True)
     return replace(encoding, unit=np.array([unit])), [found]
+
+
+def _of_unknown_scale(
+    imported: ImportedSpiking, data: TrainData, encoding: InputEncoding
+) -> list[CompileError]:
+    """Errors for integers where the network takes real values, as for data that ``run`` reads."""
+    unit = float(encoding.unit[0])
+    asks = data.calibrate is None and imported.encoding is None
+    other = "set --calibrate to integers like these, or " if asks else ""
+    integers = [
+        samples
+        for samples in (data.calibrate, data.evaluate)
+        if samples is not None and samples.x.dtype.kind in "iu"
+    ]
+    if unit == 1:
+        return []
+    return [
+        UsageError(
+            f"x has the type {samples.x.dtype}, but the network takes multiples of {unit:.6g} from"
+            f" {encoding.low * unit:.4g} to {encoding.high * unit:.4g}",
+            code="wrong-dtype",
+            origin=Origin(samples.file) if samples.file else None,
+            hint=f"{other}store x as float32 in the network's range",
+        )
+        for samples in integers
+    ]
 
 
 def driven(
@@ -161,7 +227,7 @@ def driven(
     return SpikingGraph(Graph([encoded_input, *nodes]), network.window)
 
 
-def _range(samples: Samples) -> tuple[float, float, bool]:
+def range_of(samples: Samples) -> tuple[float, float, bool]:
     """The smallest value and the largest, and whether all are whole numbers."""
     low = min(float(block.min()) for block in blocks(samples.x))
     high = max(float(block.max()) for block in blocks(samples.x))

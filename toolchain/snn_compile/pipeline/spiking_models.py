@@ -7,16 +7,19 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
+from snn_compile.convert.data_findings import trains_findings
 from snn_compile.errors import raise_all
 from snn_compile.fit import fit_findings, fit_passes
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.lowering import for_target, quantize_by
 from snn_compile.mapping import map_program
 from snn_compile.options import SPIKING, CompileOptions
 from snn_compile.passes import Pipeline
+from snn_compile.pipeline.described_data import with_class_names
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task, pass_observer
 from snn_compile.pipeline.inputs import stimulus
 from snn_compile.pipeline.spiking_input import (
@@ -24,6 +27,7 @@ from snn_compile.pipeline.spiking_input import (
     driven,
     encoding_of,
     input_coding_of,
+    train_request,
 )
 from snn_compile.pipeline.spread.shards import in_order, unpickled
 from snn_compile.plugins import SpikingFrontend
@@ -31,14 +35,16 @@ from snn_compile.pluralize import pluralize
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.to_fixed_point import Prove
 from snn_compile.report import assemble
-from snn_compile.report.evaluation import Outcome, decoded, described
+from snn_compile.report.evaluation import Outcome, decoded, described, fixed_values
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
+from snn_compile.report.observed.answers import over_time
+from snn_compile.report.observed.messages import SAMPLES
 from snn_compile.report.shards import Answers, Shard, join, shards_of
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.outputs import Expected, OutputShapes, stated_kinds
-from snn_compile.samples.rows import Array
+from snn_compile.samples.rows import Array, Rows
 from snn_compile.samples.spike_trains import TrainData, load_trains
 from snn_compile.sim import engine, spiking
 from snn_compile.sim.batches import Advance, no_progress
@@ -93,10 +99,14 @@ def prepare_spiking(
     shapes = {str(name): of_output for name, of_output in imported.output_shapes.items()}
     outputs = OutputShapes(shapes, stated_kinds(options.output_kind))
     raise_all(outputs.unknown())
-    samples = load_trains(options, shape, n_steps, outputs, task.calibrate, task.evaluate)
+    request = train_request(str(imported.network.input.id), shape, n_steps, options)
+    samples = load_trains(request, options, outputs, task.calibrate, task.evaluate)
+    options = with_class_names(options, samples)
     arrival = input_coding_of(imported, options, samples.trains)
     encoding, findings = encoding_of(imported, samples, arrival, options)
     journal.add_findings([*findings, *counts_cut(samples.evaluate, encoding, arrival)])
+    is_train = arrival is InputCoding.EVENTS
+    journal.add_findings(trains_findings(samples.calibrate, samples.evaluate, trains=is_train))
     journal.observer.stage("import", f"{imported.n_nodes} nodes, a spiking network already")
     driven_network = driven(imported, encoding, arrival)
     quantized = quantization(options)(driven_network, pass_observer(journal, driven_network)).graph
@@ -125,7 +135,15 @@ def prepare_spiking(
             samples.evaluate,
             workers,
         ),
-        partial(assemble.report, task.path, in_effect, facts, quantized, journal),
+        partial(
+            assemble.report,
+            task.path,
+            in_effect,
+            facts,
+            quantized.numbers,
+            quantized.network,
+            journal,
+        ),
         quantized,
         task.placement,
     )
@@ -165,6 +183,13 @@ class _Climb:
         }
         return Answers(answers, "the trained network, in floating point", run.activity)
 
+    def scores(self, x: Rows, index: int) -> tuple[Sequence[Array], Sequence[Array]]:
+        """Values of all outputs for a sample: in floating point, and in fixed point."""
+        frame = encoded(self.encoding, x[index : index + 1])
+        floats = spiking.evaluate_outputs(self.network, frame, first=index)
+        fixed = fixed_values(self.program, self.encoding, self.decodings, x, index)
+        return [floats[output] for output in self.decodings], fixed
+
     def on(self, workers: Workers, shards: Iterator[Shard], advance: Advance) -> Iterator[Answers]:
         """The same for all shards, from workers."""
         sent = replace(self, expected=[replace(one, y=None) for one in self.expected])
@@ -202,10 +227,15 @@ def _evaluate(
     ladder.add_answers("spiking", answers.stages["spiking"], answers.note)
     ladder.add_answers("fixed", answers.stages["fixed"])
     ladder.repeat("mapped", "fixed")
+    numbers = climb.program, climb.encoding, climb.decodings
+    with journal.timed("observe"):
+        timed = over_time(*numbers, ladder, samples.x)
+        outputs = described(climb.decodings, ladder, samples.x, partial(climb.scores, samples.x))
     return Outcome(
         ladder.rungs,
         Activity(answers.activity, n),
         {},
         engine.simulator(climb.program),
-        more={"outputs": described(climb.decodings, ladder, samples.x)},
+        more={"outputs": outputs, **timed},
+        frames=encoded(climb.encoding, samples.x[:SAMPLES]),
     )

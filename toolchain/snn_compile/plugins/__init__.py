@@ -9,12 +9,16 @@ from pathlib import Path
 from snn_compile.errors import CompileError, DeviceError, UsageError, raise_all
 from snn_compile.hil.device import Device
 from snn_compile.plugins.contracts import (
+    Arrival,
     Backend,
     ConfigurableFrontend,
+    FixedFrontend,
+    FixedNetwork,
     Frontend,
     HasSourceRuntime,
     HostRuntime,
     Imported,
+    ImportedFixed,
     ImportedSpiking,
     KnowsProbabilities,
     LayerValues,
@@ -24,9 +28,12 @@ from snn_compile.plugins.contracts import (
     RunsOnHost,
     SourceRuntime,
     SpikingFrontend,
+    StatesBorders,
     StatesEncoding,
     Verifiable,
+    WritesModels,
 )
+from snn_compile.plugins.integers import ImportedIntegers, ReadsIntegers
 from snn_compile.plugins.loading import Plugins
 
 __all__ = [
@@ -34,24 +41,32 @@ __all__ = [
     "BACKEND_NAME",
     "DEVICES",
     "FRONTENDS",
+    "Arrival",
     "Backend",
     "ConfigurableFrontend",
+    "FixedFrontend",
+    "FixedNetwork",
     "Frontend",
     "HasSourceRuntime",
     "HostRuntime",
     "Imported",
+    "ImportedFixed",
+    "ImportedIntegers",
     "ImportedSpiking",
     "KnowsProbabilities",
     "LayerValues",
     "NeedsEnvironment",
     "Plugins",
+    "ReadsIntegers",
     "ReadsMoreFiles",
     "RunsEveryOutput",
     "RunsOnHost",
     "SourceRuntime",
     "SpikingFrontend",
+    "StatesBorders",
     "StatesEncoding",
     "Verifiable",
+    "WritesModels",
     "frontend_for",
     "open_device",
 ]
@@ -59,17 +74,26 @@ __all__ = [
 BACKEND_NAME = re.compile(r"(?!(golden|engine)\Z)[a-z0-9][a-z0-9_-]{0,63}")
 """Allowed names: also a folder's name, and an argument of ``verify --against``."""
 
-FRONTENDS: Plugins[Frontend | SpikingFrontend] = Plugins(
+AnyFrontend = Frontend | SpikingFrontend | FixedFrontend
+
+FRONTENDS: Plugins[AnyFrontend] = Plugins(
     "snn_compile.frontends",
     "frontend",
-    (Frontend, SpikingFrontend),
-    (HasSourceRuntime, ConfigurableFrontend, ReadsMoreFiles, RunsOnHost),
+    (Frontend, SpikingFrontend, FixedFrontend),
+    (
+        HasSourceRuntime,
+        ConfigurableFrontend,
+        ReadsIntegers,
+        ReadsMoreFiles,
+        RunsOnHost,
+        WritesModels,
+    ),
 )
 BACKENDS: Plugins[Backend] = Plugins(
     "snn_compile.backends",
     "backend",
     (Backend,),
-    (Verifiable, NeedsEnvironment, StatesEncoding),
+    (Verifiable, NeedsEnvironment, StatesEncoding, StatesBorders),
     BACKEND_NAME,
 )
 DEVICES: Plugins[Device] = Plugins(
@@ -87,13 +111,13 @@ def open_device(name: str, options: Mapping[str, str]) -> Device:
     return DEVICES.load(kind, argument, options)
 
 
-def frontend_for(path: Path) -> Frontend | SpikingFrontend:
+def frontend_for(path: Path) -> AnyFrontend:
     """The frontend that reads files with this suffix; ONNX by default.
 
     Raises:
         UsageError: two claim it; or none does, and one cannot be loaded.
     """
-    claims: dict[str, Frontend | SpikingFrontend] = {}
+    claims: dict[str, AnyFrontend] = {}
     broken: list[CompileError] = []
     for name in FRONTENDS.names():
         try:

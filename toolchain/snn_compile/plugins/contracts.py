@@ -19,10 +19,11 @@ import numpy.typing as npt
 
 from snn_compile.errors import CompileError
 from snn_compile.hil.verification import Verification
-from snn_compile.ir.encoding import Encoding, InputEncoding
+from snn_compile.ir.encoding import Encoding, InputEncoding, OutputDecoding
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.spiking import InputCoding, Window
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
@@ -107,6 +108,60 @@ class ImportedSpiking:
     stated: bool = True
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """How the input of a network in fixed point may arrive.
+
+    Attributes:
+        coding: ``EVENTS``, a frame for every step, or ``CURRENT``, one that is constant.
+        low: smallest value that is assumed where no data are given, at most 0.
+        high: largest one, at least 1.
+    """
+
+    coding: InputCoding
+    low: int
+    high: int
+
+
+class FixedNetwork(Protocol):
+    """A network that its file states in integers, for any input."""
+
+    def __call__(self, arrival: Arrival) -> QuantizedGraph:
+        """The network for an input with one of the file's codings, and any range.
+
+        Raises:
+            CompileError: it has no form for this input; all complaints at once.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ImportedFixed:
+    """Result of a frontend on a file with a network in fixed point: nothing is quantized.
+
+    Attributes:
+        network: the network, for an input.
+        arrivals: how the input may arrive, the assumed way first.
+        window: of the network.
+        input_shape: of one step of the input, as the file states it.
+        output_shapes: of each readout, as the file states it.
+        units: real value of one step of each readout's potential, (C,).
+        findings: everything that was dropped or assumed.
+        n_nodes: layers in the file.
+        n_weights: weights in the file, without biases.
+    """
+
+    network: FixedNetwork
+    arrivals: tuple[Arrival, ...]
+    window: Window
+    input_shape: Shape
+    output_shapes: Mapping[NodeId, Shape]
+    units: Mapping[NodeId, npt.NDArray[np.float64]]
+    findings: tuple[Finding, ...]
+    n_nodes: int
+    n_weights: int
+
+
 class Frontend(Protocol):
     """Reads model files with a network to convert.
 
@@ -173,6 +228,37 @@ class SpikingFrontend(Protocol):
 
 
 @runtime_checkable
+class FixedFrontend(Protocol):
+    """Reads files with a network in fixed point, whose integers are taken as they stand.
+
+    It is registered and created like a ``Frontend``, and has ``read_fixed`` instead of ``read``.
+
+    Attributes:
+        suffixes: of its files, in lower case, each with its dot.
+
+    >>> class Zeros:
+    ...     suffixes = (".zeros",)
+    ...
+    ...     def read_fixed(self, path, options):
+    ...         raise ModelError("it has no integers", origin=Origin(str(path)))
+    >>> complaints(Zeros(), FRONTENDS)
+    []
+    """
+
+    suffixes: tuple[str, ...]
+
+    def read_fixed(self, path: Path, options: CompileOptions) -> ImportedFixed:
+        """Read a file; the options supply what it leaves open.
+
+        Raises:
+            UsageError: the library is missing.
+            ModelError: the file is not a valid network.
+            UnsupportedError: layers without a form here (``CompileErrors`` if several).
+        """
+        ...
+
+
+@runtime_checkable
 class ConfigurableFrontend(Protocol):
     """A frontend whose reading depends on the options of the compilation."""
 
@@ -186,6 +272,25 @@ class ConfigurableFrontend(Protocol):
         """As ``source_runtime`` of ``HasSourceRuntime``, by the same options.
 
         A sample has the values of these inputs, one after another.
+        """
+        ...
+
+
+@runtime_checkable
+class WritesModels(Protocol):
+    """A frontend that writes models which Python holds to files of its format."""
+
+    def written(self, model: object, example_input: object, folder: Path) -> Path | None:
+        """The file of a model in a folder; None of an object that it does not know.
+
+        Args:
+            model: any object.
+            example_input: what it takes, where its file is made by running it; or None.
+            folder: to write into.
+
+        Raises:
+            UsageError: the example is missing, or is none.
+            ModelError: the model cannot be written.
         """
         ...
 
@@ -372,6 +477,17 @@ class StatesEncoding(Protocol):
 
     def options_for(self, encoding: Encoding) -> Mapping[str, Any]:
         """Options of ``emit`` that state an encoding."""
+        ...
+
+
+@runtime_checkable
+class StatesBorders(Protocol):
+    """A backend whose files take and return real values, and are verified with them."""
+
+    def with_borders(
+        self, encoding: Encoding, decodings: Mapping[NodeId, OutputDecoding]
+    ) -> Backend:
+        """The backend for a network with these units."""
         ...
 
 

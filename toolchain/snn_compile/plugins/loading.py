@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from types import UnionType
 from typing import Any, Generic, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from snn_compile.errors import CompileError, PluginError, UsageError, raise_all
 from snn_compile.files.typed import complaint
-from snn_compile.installed import OURS, Guard, describe_failure, distribution
+from snn_compile.installed import OURS, Guard, describe_failure, distribution, registered
 from snn_compile.plugins.contracts import VERSION
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Plugins(Generic[T]):
 
     def names(self) -> list[str]:
         """Names of all registered implementations."""
-        return sorted({entry.name for entry in entry_points(group=self.group)})
+        return sorted({entry.name for entry in registered(self.group)})
 
     def load(self, name: str, *arguments: Any) -> T:
         """An instance of the named implementation, made with the arguments.
@@ -70,7 +70,7 @@ class Plugins(Generic[T]):
         return cast("T", self._answering(plugin, whose, entry))
 
     def _entry(self, name: str) -> EntryPoint:
-        found = [entry for entry in entry_points(group=self.group) if entry.name == name]
+        found = [entry for entry in registered(self.group) if entry.name == name]
         if not found:
             raise UsageError(
                 f"no {self.kind} named '{name}'",

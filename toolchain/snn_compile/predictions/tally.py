@@ -116,6 +116,7 @@ class Classes:
         self.confusion = Confusion(expected.n_classes)
         self._done = 0
         self._among_highest = 0
+        self._is_scored = True
 
     def add(self, values: Array, answers: Array) -> None:
         """Count the next samples."""
@@ -125,7 +126,8 @@ class Classes:
             self.confusion.add(labels[counts], answers[counts])
             return
         self.confusion.add(labels, answers)
-        if self._has_ranks:
+        self._is_scored = values.dtype.kind == "f"  # integers are classes, without others behind
+        if self._has_ranks and self._is_scored:
             self._among_highest += int((self._rank(values, labels) < TOP).sum())
 
     def figures(self) -> dict[str, Any]:
@@ -138,7 +140,7 @@ class Classes:
             found["mean_iou"] = _mean_iou(by_class) if confusion.n else None
         else:
             found["top1"] = _percent(confusion.n_correct, confusion.n)
-            if self._has_ranks:
+            if self._has_ranks and self._is_scored:
                 found[f"top{TOP}"] = _percent(self._among_highest, confusion.n)
         found["classes"] = [self._class(one) for one in by_class]
         found["confusions"] = confusion.mistakes()

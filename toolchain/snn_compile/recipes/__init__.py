@@ -6,7 +6,8 @@ own text back gives the same recipe, so that a report that has the text needs no
 
 from __future__ import annotations
 
+from snn_compile.recipes.audio import AudioRecipe
 from snn_compile.recipes.parsing import read_recipe
 from snn_compile.recipes.recipe import INTERPOLATIONS, Recipe
 
-__all__ = ["INTERPOLATIONS", "Recipe", "read_recipe"]
+__all__ = ["INTERPOLATIONS", "AudioRecipe", "Recipe", "read_recipe"]

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from snn_compile.recipes.audio import OWN as SOUND
+
 _TABLE = Path(__file__).with_name("published.tsv")
 _IMAGENET = {"mean": ("0.485", "0.456", "0.406"), "std": ("0.229", "0.224", "0.225")}
 OWN: Mapping[str, Mapping[str, Any]] = {
@@ -49,13 +51,14 @@ def published(name: str) -> dict[str, Any] | None:
 
 def closest(name: str) -> str:
     """What to say where a name is unknown."""
-    close = get_close_matches(name, [*OWN, *_lines()], 3)
+    own = [*OWN, *SOUND]
+    close = get_close_matches(name, [*own, *_lines()], 3)
     if not close and ":" in name:
         library, _, model = name.partition(":")
         close = get_close_matches(f"{library}:{model.partition('.')[0]}", _lines(), 3)
     if close:
         return f"did you mean {' or '.join(close)}?"
-    return f"known: {', '.join(OWN)}, torchvision:NAME, timm:NAME; or a TOML file"
+    return f"known: {', '.join(own)}, torchvision:NAME, timm:NAME; or a TOML file"
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from decimal import Decimal
+from typing import Any
 
 WHITE = 255
 """Largest value of a pixel."""
@@ -42,6 +43,17 @@ class Recipe:
     colour: str = ""
     layout: str = ""
     input: str = ""
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """Options that it states, by their names."""
+        values: dict[str, Any] = {
+            "mean_values": self.mean_values,
+            "scale_values": self.scale_values,
+        }
+        if self.input:
+            values = {name: ((self.input, numbers),) for name, numbers in values.items()}
+        return values | ({"layout": self.layout} if self.layout else {})
 
     @property
     def mean_values(self) -> tuple[float, ...]:

@@ -15,6 +15,7 @@ from snn_compile.errors import ModelError, Origin, UsageError
 from snn_compile.files.archives import Archive
 from snn_compile.files.archives import Arrays as Stored
 from snn_compile.files.documents import read_bytes, reading
+from snn_compile.files.presence import no_such_file
 from snn_compile.files.writing import replace_text, replacing_file, require_file
 from snn_compile.ir.fixedpoint import Int, QTensor
 from snn_compile.ir.geometry import Geometry
@@ -183,9 +184,7 @@ def read_text(path: Path) -> Stage:
         CompileError: it is missing or invalid.
     """
     if not path.is_file():
-        raise UsageError(
-            "no such file", code="no-such-file", origin=Origin(str(path)), hint="check the path"
-        )
+        raise no_such_file(path)
     with reading(path, ModelError, "bad-text", "the text cannot be read", _HINT):
         text = read_bytes(path, most_text()).decode("utf-8")
         arrays = path.with_suffix(".npz")

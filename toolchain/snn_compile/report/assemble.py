@@ -15,15 +15,16 @@ from snn_compile.fit import fit_findings
 from snn_compile.ir import ann as ops
 from snn_compile.ir.encoding import Encoding
 from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import VOLTAGE_LIMIT, QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
-from snn_compile.ir.stages import ANNGraph
+from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.mapping import MappedProgram, resources
 from snn_compile.options import AUTO, CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
 from snn_compile.printable import printable
-from snn_compile.quantize.quantize import Quantization
+from snn_compile.quantize.quantize import LayerNumbers, Quantization
 from snn_compile.report import figures
 from snn_compile.report.bill import with_bill
 from snn_compile.report.environment import environment
@@ -117,7 +118,8 @@ def report(
     path: Path,
     options: Mapping[str, Any],
     model: Mapping[str, Any],
-    quantization: Quantization,
+    numbers: Mapping[NodeId, LayerNumbers],
+    network: SpikingGraph | None,
     journal: Journal,
     mapped: MappedProgram,
     outcome: Outcome,
@@ -125,7 +127,8 @@ def report(
 ) -> dict[str, Any]:
     """The content of ``report.json``.
 
-    ``options`` are those in effect, ``model`` describes the file, ``more`` are further keys.
+    ``options`` are those in effect, ``model`` describes the file, ``numbers`` are the scales of all
+    populations, ``network`` is their origin in floating point, ``more`` are further keys.
     """
     program = mapped.program
     taken = resources(mapped)
@@ -152,11 +155,11 @@ def report(
         "ladder": outcome.ladder,
         "layers": layer_table(
             program,
-            quantization.numbers,
+            numbers,
             per_layer,
             outcome.activity,
             outcome.losses,
-            quantization.network,
+            network,
         ),
         "resources": taken.as_dict(),
         **({"fit": changed} if changed else {}),

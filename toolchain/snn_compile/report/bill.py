@@ -47,6 +47,7 @@ def with_bill(
         "throughput": _throughput(costs),
         "binding": _binding(costs),
         "events": _events(costs),
+        "parts": _parts(costs),
     }
     return {
         **report,
@@ -133,6 +134,18 @@ def _events(costs: Bill) -> dict[str, float]:
         "input_value": events.input_values,
         "between_chips": float(sum(events.between_chips.values())),
     }
+
+
+def _parts(costs: Bill) -> list[dict[str, Any]]:
+    """Energy and time of an inference by what takes them."""
+    names = dict.fromkeys([*costs.energy_by_kind, *costs.seconds_by_kind])
+    steps, found = costs.events.total_steps, []
+    for name in names:
+        joules, seconds = costs.energy_by_kind.get(name), costs.seconds_by_kind.get(name)
+        energy = None if joules is None else {"value": joules, "unit": "J"}
+        time = None if seconds is None else {"value": steps * seconds * MICRO, "unit": "us"}
+        found.append({"part": name, "energy": energy, "time": time})
+    return found
 
 
 def _share(costs: Bill, share: Share) -> dict[str, Any]:

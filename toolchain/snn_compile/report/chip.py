@@ -64,12 +64,14 @@ class Chips:
         boards: the chips in use.
         tiles: of their cores.
         legend: hue, name and cores of each layer.
+        rows: the tiles in words: chip, cores, layers, use of the tightest limit in percent.
     """
 
     height: float
     boards: tuple[Board, ...]
     tiles: tuple[Tile, ...]
     legend: tuple[tuple[float, str, str], ...]
+    rows: tuple[tuple[int, str, str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,17 @@ class _Group:
     high: float
 
     @property
-    def title(self) -> str:
-        if self.first == self.last:
-            return f"{self.first}: {self.high:.0f} %"
+    def cores(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}–{self.last}"
+
+    @property
+    def use(self) -> str:
         low, high = f"{self.low:.0f}", f"{self.high:.0f}"
-        return f"{self.first}–{self.last}: {low if low == high else f'{low} to {high}'} %"
+        return high if self.first == self.last or low == high else f"{low} to {high}"
+
+    @property
+    def title(self) -> str:
+        return f"{self.cores}: {self.use} %"
 
 
 def chips(report: Mapping[str, Any]) -> Chips | None:
@@ -105,7 +113,8 @@ def chips(report: Mapping[str, Any]) -> Chips | None:
     boards, tiles, height = _lay_out(groups, colours)
     placed = cores_of_layers(cores)
     legend = tuple((hue, name, pluralize(placed[name], "core")) for name, hue in colours.items())
-    return Chips(height, boards, tiles, legend)
+    rows = tuple((one.chip, one.cores, ", ".join(one.layers), one.use) for one in groups)
+    return Chips(height, boards, tiles, legend, rows)
 
 
 def cores_of_layers(per_core: Iterable[Mapping[str, Any]]) -> Counter[str]:

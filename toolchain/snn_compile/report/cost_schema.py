@@ -50,6 +50,17 @@ class Binding(TypedDict, total=False):
     time: Estimate
 
 
+class Part(TypedDict):
+    """Energy and time of one inference that go to one kind of event.
+
+    The time is that of the slowest core in all time steps of the latency.
+    """
+
+    part: str
+    energy: Estimate | None
+    time: Estimate | None
+
+
 class Cost(TypedDict, total=False):
     """Cost of one inference. ``throughput`` is of inferences that follow each other."""
 
@@ -60,6 +71,7 @@ class Cost(TypedDict, total=False):
     throughput: Estimate | None
     binding: Binding | None
     events: dict[str, float]
+    parts: list[Part]
 
 
 class NeuroBench(TypedDict):

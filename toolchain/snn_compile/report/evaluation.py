@@ -8,13 +8,17 @@ from functools import partial
 from math import prod
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from snn_compile.codings import Coding
 from snn_compile.convert.linear import Float
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
-from snn_compile.ir.encoding import OutputDecoding
+from snn_compile.ir.encoding import Encoding, OutputDecoding
 from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import Lowering
 from snn_compile.plugins import RunsEveryOutput, SourceRuntime
@@ -25,6 +29,8 @@ from snn_compile.report.host import HostStage
 from snn_compile.report.journal import Journal, Kept, Work
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
+from snn_compile.report.observed import answers as observed
+from snn_compile.report.observed.messages import SAMPLES
 from snn_compile.report.pictures import pictures
 from snn_compile.report.shards import Answers, Shard, join, shard_starts, shards_of
 from snn_compile.samples.arrays import Samples
@@ -101,6 +107,7 @@ class Outcome:
         simulator: executor of the fixed-point network, None without samples.
         judge: holds the answers of the first stage and of the fixed-point network.
         more: further entries of the report.
+        frames: the first samples, encoded; None without samples.
     """
 
     ladder: list[dict[str, Any]] = field(default_factory=list)
@@ -109,6 +116,7 @@ class Outcome:
     simulator: str | None = None
     judge: Ladder = field(default_factory=lambda: Ladder(()))
     more: dict[str, Any] = field(default_factory=dict)
+    frames: npt.NDArray[np.integer] | None = None
 
 
 Evaluate = Callable[[Iterator[Shard], Advance], Iterator[Answers]]
@@ -150,8 +158,35 @@ def evaluate_stages(
     attributed = partial(_attributed, stages, x, journal)
     losses, fewer = journal.recall("attribute", _ATTRIBUTED, attributed)
     activity = Activity(answers.activity, n)
-    more = {"outputs": described(lowered.decodings, ladder, x), **fewer}
-    return Outcome(rungs, activity, losses, engine.simulator(program), ladder, more)
+    with journal.timed("observe"):
+        timed = observed.over_time(program, lowered.encoding, lowered.decodings, ladder, x)
+        outputs = described(lowered.decodings, ladder, x, partial(_scores, stages, samples))
+    more = {"outputs": outputs, **timed, **fewer}
+    frames = encoded(lowered.encoding, x[:SAMPLES])
+    return Outcome(rungs, activity, losses, engine.simulator(program), ladder, more, frames)
+
+
+def _scores(
+    stages: Stages, samples: Samples, index: int
+) -> tuple[Sequence[Array], Sequence[Array]]:
+    """Values of all outputs for a sample: of the file, and in fixed point."""
+    x, lowered = samples.x[index : index + 1], stages.lowered
+    first, _ = _outputs_of_file(stages, samples.expected, x, no_progress)
+    fixed = fixed_values(lowered.program, lowered.encoding, lowered.decodings, samples.x, index)
+    return first, fixed
+
+
+def fixed_values(
+    program: QuantizedGraph,
+    encoding: Encoding,
+    decodings: Mapping[NodeId, OutputDecoding],
+    x: Rows,
+    index: int,
+) -> list[Array]:
+    """What the network in fixed point answers to one of some samples."""
+    before = encoded(encoding, x[index - 1 : index])[0] if index else None
+    frame = encoded(encoding, x[index : index + 1])
+    return decoded(decodings, engine.run(program, frame, first=index, before=before))
 
 
 def _answers(
@@ -264,8 +299,12 @@ def described(
     decodings: Mapping[NodeId, OutputDecoding],
     ladder: Ladder,
     x: Rows | None = None,
+    scores: observed.Scores | None = None,
 ) -> list[dict[str, Any]]:
-    """The entry ``outputs`` of ``report.json``; with pictures, once all stages are evaluated."""
+    """The entry ``outputs`` of ``report.json``; with pictures, once all stages are evaluated.
+
+    ``scores`` are the values of all outputs for a sample.
+    """
     found: list[dict[str, Any]] = []
     for index, (layer, expected) in enumerate(zip(decodings, ladder.expected, strict=True)):
         entry = {"name": expected.name, "layer": str(layer), "kind": expected.kind.value}
@@ -273,7 +312,11 @@ def described(
         if expected.threshold:
             found[-1]["threshold"] = expected.threshold
         if x is not None:
-            found[-1] |= pictures(expected, x, ladder.first[index], ladder.answers[index])
+            answers = ladder.first[index], ladder.answers[index]
+            found[-1] |= pictures(expected, x, *answers)
+            found[-1] |= observed.by_class(expected, answers[1])
+            if scores is not None:
+                found[-1] |= observed.changed(expected, index, *answers, x, scores)
     return found
 
 

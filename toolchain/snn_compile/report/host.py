@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -62,30 +62,11 @@ class HostStage:
             raise TypeError("a tail runs, and its file does not")
         return HostStage(runner, whole)
 
-    @property
-    def shapes(self) -> dict[str, Shape]:
-        """The shape of a sample of each output that has the same one for all samples."""
-        batch, found = self.tail.tail.batch, {}
-        for name, shape in self.tail.shapes.items():
-            if shape is not None and is_fixed(shape):
-                sizes = [size for size in shape if size is not None]
-                found[name] = tuple(sizes[1:] if sizes[:1] == [batch] else sizes) or (1,)
-        return found
-
     def outputs(self, network: ANNGraph, options: CompileOptions) -> OutputShapes:
-        """The outputs of the file, as far as their labels are checked.
-
-        Integers are classes themselves, as many as there may be.
-        """
-        shapes, kinds, asked = self.shapes, {}, stated_kinds(options.output_kind)
+        """The outputs of the file, as far as their labels are checked."""
         within = self.tail.probabilities | probabilities(network)
-        for name in self.tail.integers & shapes.keys():
-            if asked.get(name) is OutputKind.REGRESSION:
-                continue
-            single = prod(shapes[name]) == 1
-            kinds[name] = OutputKind.CLASSES if single else OutputKind.SEGMENTATION
-            shapes[name] = (MAX_CLASSES, *(() if single else shapes[name]))
-        return OutputShapes(shapes, {**kinds, **asked}, network.inputs.shape, within)
+        asked = stated_kinds(options.output_kind)
+        return tail_outputs(self.tail, asked, network.inputs.shape, within)
 
     def rung(
         self, expected: Sequence[Expected], decoded: Mapping[NodeId, Rows], x: Rows
@@ -119,6 +100,42 @@ class HostStage:
         """The outputs of the file for each sample, from the readouts."""
         for some, *values in together(x, *decoded.values()):
             yield from self.tail(dict(zip(decoded, values, strict=True)), some)
+
+
+def tail_outputs(
+    runner: HostRunner,
+    asked: Mapping[str, OutputKind],
+    input_shape: Shape,
+    within: Container[str],
+) -> OutputShapes:
+    """The outputs of a file behind its tail, as far as their labels are checked.
+
+    Integers are classes themselves, as many as there may be.
+
+    Args:
+        runner: of the tail.
+        asked: kinds that the user stated.
+        input_shape: of the network.
+        within: outputs whose values lie within [0, 1].
+    """
+    shapes, kinds = _fixed_shapes(runner), dict[str, OutputKind]()
+    for name in runner.integers & shapes.keys():
+        if asked.get(name) is OutputKind.REGRESSION:
+            continue
+        single = prod(shapes[name]) == 1
+        kinds[name] = OutputKind.CLASSES if single else OutputKind.SEGMENTATION
+        shapes[name] = (MAX_CLASSES, *(() if single else shapes[name]))
+    return OutputShapes(shapes, {**kinds, **asked}, input_shape, within)
+
+
+def _fixed_shapes(runner: HostRunner) -> dict[str, Shape]:
+    """The shape of a sample of each output that has the same one for all samples."""
+    found = {}
+    for name, shape in runner.shapes.items():
+        if shape is not None and is_fixed(shape):
+            sizes = [size for size in shape if size is not None]
+            found[name] = tuple(sizes[1:] if sizes[:1] == [runner.tail.batch] else sizes) or (1,)
+    return found
 
 
 def expected_of(

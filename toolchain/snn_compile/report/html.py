@@ -10,8 +10,12 @@ from snn_compile.report import advice, figures, output_figures, schema
 from snn_compile.report.chip import chips
 from snn_compile.report.curve import curve
 from snn_compile.report.drawing import HEIGHT, WIDTH, layout, path
-from snn_compile.report.page_template import page_template
-from snn_compile.report.shares import shares
+from snn_compile.report.page import layer_sections as layers
+from snn_compile.report.page import raster as spikes
+from snn_compile.report.page.answers import answers
+from snn_compile.report.page.network import network
+from snn_compile.report.page_template import page_script, page_template, policy
+from snn_compile.report.shares import parts, shares
 from snn_compile.report.traffic import traffic
 
 
@@ -45,6 +49,25 @@ class Plot:
     ticks: tuple[tuple[float, str], ...]
 
 
+@dataclass(frozen=True)
+class Section:
+    """A section of the page: its id, which names its template, and its title."""
+
+    id: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options in effect, each with its name, value and origin: those set, and the others."""
+
+    given: tuple[tuple[str, Any, str], ...]
+    defaults: tuple[tuple[str, Any, str], ...]
+
+
+SCRIPT, SCRIPT_FILE = '<script>"use strict";', "raster.js"
+"""How the only script of a page begins, and its file."""
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "short": figures.short,
     "percent": figures.percent,
@@ -52,12 +75,16 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "span": figures.span,
     "points": figures.points,
     "where": figures.where,
+    "numeric": "#{}".format,
 }
 """What the template calls, by its words."""
 
 
 def render(report: Mapping[str, Any]) -> str:
-    """The report as a page; its content is escaped and printable."""
+    """The report as a page; its content is escaped and printable.
+
+    The only script steps through the raster; without it the page says the same.
+    """
     report = schema.plain(report)
     name, about, plan = figures.header(report)
     facts = {
@@ -69,20 +96,74 @@ def render(report: Mapping[str, Any]) -> str:
         "steps": figures.ladder(report),
         "plot": plot(report),
         "outputs": output_figures.tables(report),
+        "answers": answers(report),
         "origin": figures.origin_of(report),
         "curve": curve(report),
+        "network": network(report),
+        "layer_sections": layers.layer_sections(report),
+        "raster": spikes.raster(report),
         "chips": chips(report),
         "traffic": traffic(report),
         "shares": shares(report),
+        "parts": parts(report),
+        "static": _static(report),
         "resources": figures.resources(report),
         "costliest": advice.costliest(report),
         "restriction": figures.restriction(report),
         "portable": figures.portable(report),
+        "options": _options(report),
         "sources": _sources(report),
         "width": WIDTH,
         "height": HEIGHT,
+        "bars": layers,
+        "raster_size": spikes,
+        "decibels": f"{layers.MOST_DECIBELS:.0f}",
     }
-    return page_template("report.html.jinja", filters=FILTERS).render(report=report, **facts)
+    script = page_script(SCRIPT_FILE) if facts["raster"] else ""
+    return page_template("report.html.jinja", filters=FILTERS).render(
+        report=report,
+        sections=_sections(report, facts),
+        script=script,
+        policy=policy(script),
+        **facts,
+    )
+
+
+def _sections(report: Mapping[str, Any], facts: Mapping[str, Any]) -> list[Section]:
+    """The sections of a page in order, as far as there is something in them."""
+    accuracy = "Accuracy" if facts["measure"] == "top1" else "Agreement with the ONNX model"
+    if facts["outputs"]:
+        accuracy = "Accuracy of each output" if len(facts["outputs"]) > 1 else "Accuracy"
+    each = (
+        (report.get("warnings"), Section("warnings", "Warnings")),
+        (True, Section("accuracy", accuracy)),
+        (facts["answers"], Section("answers", "Answers")),
+        (facts["curve"], Section("tuning", "Tuning")),
+        (facts["network"], Section("network", "Network")),
+        (report.get("layers"), Section("layers", "Layers")),
+        (facts["raster"], Section("spikes", "Messages in time")),
+        (facts["resources"], Section("resources", "Resources")),
+        (facts["parts"], Section("cost", "Energy and time")),
+        (True, Section("verification", "Verification")),
+        (report.get("options"), Section("options", "Options")),
+        (report.get("model") or report.get("timing"), Section("provenance", "Provenance")),
+    )
+    return [section for shown, section in each if shown]
+
+
+def _options(report: Mapping[str, Any]) -> Options:
+    rows = [
+        (name, "–" if one["value"] is None else one["value"], str(one["origin"]))
+        for name, one in (report.get("options") or {}).items()
+    ]
+    defaults = [row for row in rows if row[2].startswith("default")]
+    return Options(tuple(row for row in rows if row not in defaults), tuple(defaults))
+
+
+def _static(report: Mapping[str, Any]) -> str:
+    """The energy of the chips at rest, in words; empty if unknown."""
+    energy = (report.get("cost") or {}).get("energy") or {}
+    return figures.estimate(energy.get("static"))
 
 
 def plot(report: Mapping[str, Any]) -> Plot | None:

@@ -15,6 +15,7 @@ from snn_compile.ir.stages import SpikingGraph
 from snn_compile.mapping import LayerResources
 from snn_compile.quantize.quantize import LayerNumbers
 from snn_compile.report.attribution import Loss
+from snn_compile.report.observed.numbers import layer_numbers
 
 _UNKNOWN = Loss(None, None, None, None)
 
@@ -56,6 +57,7 @@ def layer_table(
             "fraction_bits": numbers[population.id].fraction_bits,
             "relay": population.relay,
             "depth": program.depth[population.id],
+            **layer_numbers(program, population),
             **asdict(losses.get(population.id, _UNKNOWN)),
             **_activity(population, program.window.n_steps, activity),
             **_function(population, network),

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Required, TypedDict
 
 from snn_compile.report.figures import HOST
+from snn_compile.report.observed_schema import IMAGE, Changed, Confusion
 
 _FIGURES = {
     "classes": ("top1", "agreement"),
     "segmentation": ("pixel_accuracy", "mean_iou", "agreement"),
     "regression": ("mse", "r2", "mse_onnx", "r2_onnx"),
 }
-_IMAGE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}")
 
 
 class OutputFigures(TypedDict, total=False):
@@ -70,6 +69,8 @@ class Output(TypedDict, total=False):
     threshold: float
     samples: list[OutputSample]
     scatter: list[list[float]]
+    confusion: Confusion
+    changed: Changed
 
 
 def wrong_outputs(report: Mapping[str, Any]) -> str:
@@ -91,6 +92,6 @@ def wrong_outputs(report: Mapping[str, Any]) -> str:
             return f"the points of output '{output['name']}' are not pairs"
         for sample in output.get("samples") or []:
             images = [v for k, v in sample.items() if k in ("input", "onnx", "fixed", "difference")]
-            if not all(_IMAGE.fullmatch(image) for image in images):
+            if not all(IMAGE.fullmatch(image) for image in images):
                 return f"output '{output['name']}' has an image that is no PNG"
     return ""

@@ -1,9 +1,12 @@
-"""Templates of pages: self-contained HTML without scripts, whose content is escaped."""
+"""Templates of pages: self-contained HTML whose content is escaped."""
 
 from __future__ import annotations
 
+import hashlib
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from functools import cache
+from importlib.resources import files
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +27,23 @@ def page_template(
         filters: functions for it by their names.
     """
     return _compiled(name, package, tuple(filters.items()))
+
+
+def page_script(name: str) -> str:
+    """A script of the report's page; it is the same for every report."""
+    return files("snn_compile.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def policy(script: str = "") -> str:
+    """The content security policy of a page: nothing is loaded, and no other script runs.
+
+    So even a text that escaped its escaping could neither run nor send anything.
+    """
+    allowed = ["default-src 'none'", "img-src data:", "style-src 'unsafe-inline'"]
+    if script:
+        digest = b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+        allowed.append(f"script-src 'sha256-{digest}'")
+    return "; ".join([*allowed, "base-uri 'none'", "form-action 'none'"])
 
 
 @cache

@@ -47,6 +47,25 @@ def pictures(expected: Expected, x: Rows, first: Rows, fixed: Rows) -> dict[str,
     return {"samples": samples}
 
 
+def picture(x: Array) -> str:
+    """A small image of a sample as a data URI; empty for one without extent.
+
+    Spikes in time and place, (T, C, H, W), are added up over time; what has no height and width is
+    a strip with a field for each value.
+    """
+    values = np.asarray(x, np.float64)
+    if values.ndim == 4:
+        values = values.sum(axis=0)
+    if not values.size or not np.isfinite(values).all():
+        return ""
+    if not _is_map(values.shape):
+        flat = values.reshape(-1)[: MAX_SIDE * MAX_SIDE]
+        wide = min(MAX_SIDE, len(flat))
+        values = np.pad(flat, (0, -len(flat) % wide)).reshape(-1, wide)
+        return data_uri(grey(values))
+    return data_uri(grey(_plane(values)))
+
+
 def scatter(first: Rows, fixed: Rows) -> list[list[float]]:
     """Pairs of values of the first stage and of the fixed-point network, evenly chosen."""
     each = prod(first.shape[1:])

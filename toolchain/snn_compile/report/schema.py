@@ -15,6 +15,13 @@ from typing import Any, NotRequired, Required, TypedDict
 from snn_compile.files import typed
 from snn_compile.printable import printable, printable_lines
 from snn_compile.report.cost_schema import Cost, Estimate, NeuroBench
+from snn_compile.report.observed_schema import (
+    Activations,
+    Histogram,
+    OverTime,
+    Raster,
+    wrong_observed,
+)
 from snn_compile.report.output_schema import Before, Output, OutputFigures, wrong_outputs
 
 SCHEMA = 1
@@ -94,6 +101,7 @@ class Rung(TypedDict, total=False):
 class Layer(TypedDict, total=False):
     """A layer of the compiled network.
 
+    ``sources``: of its synapses; ``fan_in``: most synapses other than 0 onto a neuron.
     ``energy`` is dynamic, for one inference; ``time`` is what its slowest core takes in each step.
     """
 
@@ -120,6 +128,10 @@ class Layer(TypedDict, total=False):
     fraction_bits: int
     relay: bool
     depth: int
+    sources: list[str]
+    fan_in: int
+    weights_histogram: Histogram
+    thresholds_histogram: Histogram
     energy: Estimate | None
     time: Estimate | None
 
@@ -401,6 +413,9 @@ class Report(TypedDict, total=False):
     neurons: Restriction
     tail: Tail
     layers: list[Layer]
+    activations: list[Activations]
+    raster: Raster
+    over_time: list[OverTime]
     resources: Resources
     fit: list[Fitting]
     cost: Cost
@@ -422,6 +437,9 @@ _SHAPES: dict[str, type] = {
     "neurons": Restriction,
     "tail": Tail,
     "layers": Layer,
+    "activations": Activations,
+    "raster": Raster,
+    "over_time": OverTime,
     "resources": Resources,
     "fit": Fitting,
     "cost": Cost,
@@ -447,7 +465,7 @@ def complaint(report: Any) -> str:
         return "the report names a best epoch that is not on the curve"
     if found and found["expressible"] and not found["portable"] and not found["leaves"]:
         return "the report names no layer that makes the network not portable"
-    return wrong_outputs(report)
+    return wrong_outputs(report) or wrong_observed(report)
 
 
 def verified(report: Mapping[str, Any], outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -36,6 +36,15 @@ class Row:
     time: Bar | None
 
 
+@dataclass(frozen=True)
+class Part:
+    """The bars of a kind of event; None for an unknown quantity."""
+
+    name: str
+    energy: Bar | None
+    time: Bar | None
+
+
 def shares(report: Mapping[str, Any]) -> list[Row]:
     """One row for each placed layer, in the order of the network."""
     resources = report.get("resources") or {}
@@ -57,6 +66,18 @@ def shares(report: Mapping[str, Any]) -> list[Row]:
         bars = (_bar(layer, quantity, largest[quantity]) for quantity in largest)
         rows.append(Row(name, cores, *bars))
     return rows
+
+
+def parts(report: Mapping[str, Any]) -> list[Part]:
+    """Energy and time of an inference by what takes them; empty without either."""
+    entries = (report.get("cost") or {}).get("parts") or []
+    largest = {
+        name: max((_value(one, name) or 0.0 for one in entries), default=0.0)
+        for name in ("energy", "time")
+    }
+    return [
+        Part(one["part"], *(_bar(one, name, largest[name]) for name in largest)) for one in entries
+    ]
 
 
 def _demands(resources: Mapping[str, Any]) -> dict[str, tuple[float, float]]:

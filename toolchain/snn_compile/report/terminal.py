@@ -115,8 +115,9 @@ def _verification(report: Mapping[str, Any]) -> Iterable[Text]:
         mode = f" ({entry['mode']})" if entry.get("mode") else ""
         against = f"{entry.get('against', '?')}{mode}"
         if entry.get("equal"):
-            stimuli = pluralize(entry.get("stimuli", 0), "stimulus")
-            text = Text(f"{against}: equal, bit for bit, on {stimuli}")
+            stimuli = entry.get("stimuli", 0)
+            on = f", bit for bit, on {pluralize(stimuli, 'stimulus')}" if stimuli else ""
+            text = Text(f"{against}: equal{on}")
         elif "equal" in entry and entry["equal"] is None:
             text = Text(f"{against}: not compared", "dim")
         else:

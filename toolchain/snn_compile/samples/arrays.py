@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
-from snn_compile.files.archives import Archive, Arrays, PickledError
+from snn_compile.files.archives import Archive, Arrays
 from snn_compile.files.documents import (
     DAMAGE,
     TooLargeError,
@@ -20,6 +20,7 @@ from snn_compile.files.documents import (
     open_regular,
     too_large,
 )
+from snn_compile.files.npy import PickledError
 from snn_compile.samples.outputs import Expected, OutputKind, OutputShapes
 from snn_compile.samples.rows import Array, Rows, blocks, computed
 from snn_compile.samples.stored import HELD_BYTES, StoredRows, room_on_disk
@@ -258,6 +259,18 @@ def read_npz(
         return {"x": rows_in(arrays, first, path), **read}
 
     return read_arrays(path, select)
+
+
+def array_names(path: Path) -> list[str]:
+    """Names of the arrays of an npz file; errors as of ``read_npz``."""
+    found: list[str] = []
+
+    def select(arrays: Arrays) -> dict[str, Rows]:
+        found.extend(arrays)
+        return {}
+
+    read_arrays(path, select)
+    return found
 
 
 def rows_in(arrays: Arrays, name: str, path: Path) -> Rows:

@@ -14,7 +14,7 @@ from snn_compile.files.documents import TooLargeError, check_size, too_large
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Shape
 from snn_compile.samples.arrays import EVENT_KEYS
-from snn_compile.samples.rows import Array, Index, Rows, indices
+from snn_compile.samples.rows import Array, Index, Rows, indices, together
 
 LATEST_US = 1 << 53
 """Largest time stamp; times since 1970 are far below."""
@@ -24,52 +24,45 @@ MAX_TIMESTAMP_US = 1 << 50
 
 @dataclass(frozen=True, eq=False)
 class Recordings:
-    """Events of one or several recordings.
+    """Events of one or several recordings, read when they are asked for.
 
     Attributes:
-        x: (n,) column of each event.
-        y: (n,) row.
-        p: (n,) polarity, 0 or 1.
-        t_us: (n,) time in microseconds, in any order.
+        events: x (column), y (row), p (polarity, 0 or 1) and t_us (time in microseconds, in any
+            order) of each event, (n,) integers.
         offsets: (N + 1,); recording k is events ``offsets[k]`` to ``offsets[k + 1]``.
         labels: (N,) integers, or None.
         file: their origin.
+        ends: smallest and largest x and y; None without events.
     """
 
-    x: Int
-    y: Int
-    p: Int
-    t_us: Int
+    events: Mapping[str, Rows]
     offsets: Int
     labels: npt.NDArray[np.int64] | None
     file: str
+    ends: tuple[Int, Int] | None
 
     @staticmethod
-    def of(arrays: Mapping[str, Array], file: str) -> Recordings:
+    def of(arrays: Mapping[str, Rows], file: str) -> Recordings:
         """The recordings in the arrays of a file: x, y, p, t_us and perhaps offsets and label.
 
         Raises:
             UsageError: they are invalid.
         """
-        x, y, p, t_us = (_whole(arrays[key], key, file) for key in EVENT_KEYS)
-        n = len(t_us)
-        offsets = _whole(arrays.get("offsets", np.array([0, n])), "offsets", file)
-        if {len(x), len(y), len(p)} != {n}:
+        events = {key: _whole(arrays[key], key, file) for key in EVENT_KEYS}
+        sizes = {len(values) for values in events.values()}
+        if len(sizes) > 1:
             raise _error(f"{', '.join(EVENT_KEYS)} must have one entry an event", file)
+        (n,) = sizes
+        offsets = _integers(arrays.get("offsets", np.array([0, n])), "offsets", file)
         if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != n or (np.diff(offsets) < 0).any():
             raise _error(f"offsets must rise from 0 to the number of events, {n:,}", file)
-        if n and (int(p.min()) < 0 or int(p.max()) > 1):
-            raise _error("p must be 0 or 1, the polarity of each event", file)
-        if n and not -LATEST_US <= int(t_us.min()) <= int(t_us.max()) <= LATEST_US:
-            raise _error("t_us must be times in microseconds", file)
-        if n and int(t_us.max()) - int(t_us.min()) > MAX_TIMESTAMP_US:
-            raise _error("the times are decades apart", file)
+        ends = _checked_ends(events, file)
         labels = None
         if "label" in arrays:
-            labels = _whole(arrays["label"], "label", file)
+            labels = _integers(arrays["label"], "label", file)
             if len(labels) != len(offsets) - 1:
                 raise _error("label must have one entry a recording", file)
-        return Recordings(x, y, p, t_us, offsets, labels, file)
+        return Recordings(events, offsets, labels, file, ends)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -89,22 +82,18 @@ class Recordings:
             )
         return self.labels
 
-    def some(self, chosen: npt.NDArray[np.intp]) -> Recordings:
-        """Some of the recordings, without labels."""
-        parts = [slice(self.offsets[k], self.offsets[k + 1]) for k in chosen]
-        ends = np.cumsum([0, *(part.stop - part.start for part in parts)])
-        x, y, p, t_us = (
-            np.concatenate([values[:0], *(values[part] for part in parts)])
-            for values in (self.x, self.y, self.p, self.t_us)
-        )
-        return Recordings(x, y, p, t_us, ends, None, self.file)
-
     def train_rows(self, shape: Shape, n_steps: int, step_us: float | None) -> Rows:
         """The trains of ``trains``, made whenever they are read; errors as there."""
         self._check_pixels(shape)
         return TrainRows(self, shape, n_steps, step_us)
 
-    def trains(self, shape: Shape, n_steps: int, step_us: float | None) -> Int:
+    def trains(
+        self,
+        shape: Shape,
+        n_steps: int,
+        step_us: float | None,
+        chosen: npt.NDArray[np.intp] | None = None,
+    ) -> Int:
         """Event counts of each pixel in each step.
 
         Args:
@@ -113,6 +102,7 @@ class Recordings:
             step_us: length of a step in microseconds, counted from the first event of a recording;
                 events after the last step are dropped. None: each recording is cut into
                 ``n_steps`` steps of the same length.
+            chosen: some of the recordings by their numbers; None for all N.
 
         Returns:
             (N, n_steps, *shape) int64.
@@ -121,20 +111,21 @@ class Recordings:
             UsageError: the input shape does not fit events, or pixels lie outside of it.
         """
         self._check_pixels(shape)
-        pixels = np.ravel_multi_index(
-            (self.p if shape[0] == 2 else np.zeros_like(self.p), self.y, self.x), shape
-        )
+        listed = np.arange(len(self)) if chosen is None else chosen
         size = int(np.prod(shape))
         try:
-            check_size(f"{len(self):,} trains of frames", 8 * len(self) * n_steps * size)
+            check_size(f"{len(listed):,} trains of frames", 8 * len(listed) * n_steps * size)
         except TooLargeError as error:
             raise too_large(self.file, error) from error
-        trains = np.zeros((len(self), n_steps, *shape), np.int64)
-        for k, (first, stop) in enumerate(zip(self.offsets, self.offsets[1:], strict=False)):
-            steps = _steps(self.t_us[first:stop], n_steps, step_us)
+        trains = np.zeros((len(listed), n_steps, *shape), np.int64)
+        for place, k in enumerate(listed):
+            part = slice(int(self.offsets[k]), int(self.offsets[k + 1]))
+            x, y, p, t_us = (self.events[key][part].astype(np.int64) for key in EVENT_KEYS)
+            pixels = np.ravel_multi_index((p if shape[0] == 2 else np.zeros_like(p), y, x), shape)
+            steps = _steps(t_us, n_steps, step_us)
             kept = steps < n_steps
-            places = steps[kept] * size + pixels[first:stop][kept]
-            trains[k] = np.bincount(places, minlength=n_steps * size).reshape(trains.shape[1:])
+            counts = np.bincount(steps[kept] * size + pixels[kept], minlength=n_steps * size)
+            trains[place] = counts.reshape(trains.shape[1:])
         return trains
 
     def _check_pixels(self, shape: Shape) -> None:
@@ -145,17 +136,37 @@ class Recordings:
                 self.file,
                 hint="events fit an input of (2, H, W), one map a polarity, or (1, H, W)",
             )
-        if len(self.x) and (
-            min(int(self.x.min()), int(self.y.min())) < 0
-            or int(self.x.max()) >= shape[2]
-            or int(self.y.max()) >= shape[1]
-        ):
+        if self.ends is None:
+            return
+        (column, row), least = self.ends[1], self.ends[0].min()
+        if least < 0 or column >= shape[2] or row >= shape[1]:
             raise _error(
-                f"events up to column {int(self.x.max())}, row {int(self.y.max())}, but the network"
+                f"events up to column {column}, row {row}, but the network"
                 f" takes frames of {shape[2]} columns and {shape[1]} rows",
                 self.file,
                 hint="crop or bin the recordings to the size that the network was trained for",
             )
+
+
+def _checked_ends(events: Mapping[str, Rows], file: str) -> tuple[Int, Int] | None:
+    """The smallest and the largest x and y; the other values are checked, in one pass."""
+    low, high = list[Int](), list[Int]()
+    for parts in together(*(events[key] for key in EVENT_KEYS)):
+        values = np.stack(
+            [_int64(part, key, file) for key, part in zip(EVENT_KEYS, parts, strict=True)]
+        )
+        low.append(values.min(axis=1))
+        high.append(values.max(axis=1))
+    if not low:
+        return None
+    least, most = np.min(low, axis=0), np.max(high, axis=0)
+    if least[2] < 0 or most[2] > 1:
+        raise _error("p must be 0 or 1, the polarity of each event", file)
+    if least[3] < -LATEST_US or most[3] > LATEST_US:
+        raise _error("t_us must be times in microseconds", file)
+    if most[3] - least[3] > MAX_TIMESTAMP_US:
+        raise _error("the times are decades apart", file)
+    return least[:2], most[:2]
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,8 +199,8 @@ class TrainRows:
         return len(self.recordings)
 
     def __getitem__(self, index: Index, /) -> Array:
-        some = self.recordings.some(indices(index, len(self)))
-        return some.trains(self.frame, self.n_steps, self.step_us)
+        chosen = indices(index, len(self))
+        return self.recordings.trains(self.frame, self.n_steps, self.step_us, chosen)
 
 
 def _steps(t_us: Int, n_steps: int, step_us: float | None) -> Int:
@@ -204,10 +215,17 @@ def _steps(t_us: Int, n_steps: int, step_us: float | None) -> Int:
     return steps
 
 
-def _whole(values: Array, key: str, file: str) -> Int:
-    values = np.asarray(values)
-    if values.ndim != 1 or values.dtype.kind not in "iub":
+def _whole(values: Rows, key: str, file: str) -> Rows:
+    if len(values.shape) != 1 or values.dtype.kind not in "iub":
         raise _error(f"{key} must be a list of integers, not {values.dtype}{values.shape}", file)
+    return values
+
+
+def _integers(values: Rows, key: str, file: str) -> Int:
+    return _int64(_whole(values, key, file)[:], key, file)
+
+
+def _int64(values: Array, key: str, file: str) -> Int:
     if values.dtype == np.uint64 and values.size and int(values.max()) >= 1 << 63:
         raise _error(f"{key} has integers of more than 63 bits", file)
     return values.astype(np.int64)

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from snn_compile.errors import Origin, UsageError
-from snn_compile.files.archives import Region
+from snn_compile.files.npy import Region
 from snn_compile.files.scratch import NoRoomError, read_at, scratch_file
 from snn_compile.samples.rows import Array, Index, Rows, indices, runs
 

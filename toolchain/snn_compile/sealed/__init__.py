@@ -7,6 +7,7 @@ that the rest of the compiler relies on, or the folder is refused.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -31,7 +32,7 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.quantized import ConvSynapses, Input, QuantizedGraph, Synapses
-from snn_compile.ir.serialize import array_hashes, load_program
+from snn_compile.ir.serialize import array_hashes, dump_program, load_program
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
@@ -58,12 +59,17 @@ class _Encoding(TypedDict):
     maps: list[int]
 
 
-class _Content(TypedDict):
-    """Content of ``program.json``."""
+class _Network(TypedDict):
+    """A network without its arrays."""
 
     program: dict[str, Any]
     encoding: _Encoding | list[_Encoding]
     decodings: dict[str, list[int]]
+
+
+class _Content(_Network):
+    """Content of ``program.json``."""
+
     provenance: dict[str, str]
     emitted: list[str]
     hashes: dict[str, str]
@@ -96,13 +102,7 @@ def read(folder: Path) -> SealedFolder:
     """
     with _reading(folder / MODEL):
         written, content, arrays = _unsealed(inside(folder, MODEL))
-        program = load_program(content["program"], arrays)
-        check_network(program)
-        encoding = _encodings(content["encoding"], arrays, program)
-        decodings = {
-            NodeId(node): _decoding(node, shape, arrays, program)
-            for node, shape in content["decodings"].items()
-        }
+        program, encoding, decodings = _network(content, arrays)
     with _reading(folder / tail.DESCRIPTION):
         host_tail = tail.read(folder, content["provenance"], encoding, decodings)
     with _reading(folder / REPORT):
@@ -126,6 +126,57 @@ def read(folder: Path) -> SealedFolder:
         compatibility.notice(written),
         host_tail,
     )
+
+
+def network_in(
+    document: Any, arrays: Mapping[str, Any], name: str
+) -> tuple[QuantizedGraph, Encoding, dict[NodeId, OutputDecoding]]:
+    """A network from what ``describe`` gives and the arrays that it names.
+
+    Raises:
+        ValueError: it is no network, or too large a one; or another exception of ``DAMAGE``.
+    """
+    _require(complaint(document, _Network, name))
+    return _network(document, arrays)
+
+
+def _network(
+    content: _Network, arrays: Mapping[str, Any]
+) -> tuple[QuantizedGraph, Encoding, dict[NodeId, OutputDecoding]]:
+    program = load_program(content["program"], arrays)
+    check_network(program)
+    encoding = _encodings(content["encoding"], arrays, program)
+    decodings = {
+        NodeId(node): _decoding(node, shape, arrays, program)
+        for node, shape in content["decodings"].items()
+    }
+    return program, encoding, decodings
+
+
+def describe(
+    program: QuantizedGraph, encoding: Encoding, decodings: Mapping[NodeId, OutputDecoding]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A network as JSON values, and the arrays that they name."""
+    description, arrays = dump_program(program)
+    parts = encoding.parts
+    for number, part in enumerate(parts):
+        arrays[encoding_key(number, len(parts))] = part.unit
+    for name, decoding in decodings.items():
+        arrays[f"{name}:decoding"] = decoding.unit
+    encodings = [
+        {"low": e.low, "high": e.high, "shape": list(e.shape), "maps": list(e.maps)} for e in parts
+    ]
+    content = {
+        "program": description,
+        "encoding": encodings if len(parts) > 1 else encodings[0],
+        "decodings": {name: list(d.shape) for name, d in decodings.items()},
+    }
+    return content, arrays
+
+
+def hash_of(arrays: Mapping[str, Any]) -> str:
+    """SHA-256 of all arrays with their names."""
+    return hashlib.sha256(json.dumps(array_hashes(arrays)).encode()).hexdigest()
 
 
 def read_seal(folder: Path) -> str:

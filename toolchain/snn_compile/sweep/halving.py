@@ -23,8 +23,8 @@ import numpy as np
 
 from snn_compile.errors import Origin, UsageError
 from snn_compile.options import CompileOptions
+from snn_compile.pipeline.compiled_data import samples_for
 from snn_compile.pipeline.driver import compile_model
-from snn_compile.pipeline.inputs import samples_for
 from snn_compile.report import metrics
 from snn_compile.report.evaluation import decoded
 from snn_compile.samples.arrays import read_arrays

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from snn_compile.errors import CompileError, Origin, UsageError, raise_all
+from snn_compile.errors import CompileError, UsageError, raise_all
+from snn_compile.files.presence import no_such_file
 from snn_compile.options import CompileOptions
 from snn_compile.options.declared import all_of
 from snn_compile.pipeline.inputs import read_model, spiking_frontend
@@ -113,11 +114,7 @@ def _of_data(
 ) -> list[CompileError]:
     """Complaints about files of data, and about questions that only data can answer."""
     paths = {getattr(one, name) for one in options for name in FILES} - {None}
-    found: list[CompileError] = [
-        UsageError("no such file", code="no-such-file", origin=Origin(str(path)), hint="check it")
-        for path in sorted(paths)
-        if not path.exists()
-    ]
+    found: list[CompileError] = [no_such_file(path) for path in sorted(paths) if not path.exists()]
     is_evaluated = all(one.evaluate is not None for one in options)
     if goal is not None and goal.measured and not is_evaluated:
         names = ", ".join(goal.measured)

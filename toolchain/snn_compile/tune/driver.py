@@ -21,13 +21,13 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
+from snn_compile.pipeline.compiled_data import samples_for
 from snn_compile.pipeline.driver import compile_model
 from snn_compile.pipeline.finish import PreparedNetwork, finish, require_writable
 from snn_compile.pipeline.inputs import (
     float_samples,
     preprocess,
     read_model,
-    samples_for,
     spiking_frontend,
 )
 from snn_compile.report import figures

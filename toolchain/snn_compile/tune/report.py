@@ -147,11 +147,13 @@ def tuned_report(
     older = base.get("timing") or []
     before, after = tuning.top1
     # The cost of stock neurons was measured on the network before tuning only.
-    base = {key: value for key, value in base.items() if key != "neurons"}
+    left_out = ("neurons", "over_time")
+    base = {key: value for key, value in base.items() if key not in left_out}
     known = len(journal.warnings)  # those of the mapping: the base reports them, too
     journal.add_findings(worse(before, after, tuning.facts["method"]))
+    shown = ("samples", "scatter", "confusion", "changed")
     outputs = [
-        {key: value for key, value in one.items() if key not in ("samples", "scatter")}
+        {key: value for key, value in one.items() if key not in shown}
         for one in base.get("outputs") or ()
     ]
     written = {

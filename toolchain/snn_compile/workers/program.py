@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from snn_compile.installed import registered
 from snn_compile.version import __version__
 from snn_compile.workers.machine import PACKAGES
 
@@ -24,7 +25,7 @@ def program_hash() -> str:
     It reads contents: times of files differ between copies, and some tools set them back.
     """
     digest = hashlib.sha256(__version__.encode())
-    entries = (entry for kind in PLUGINS for entry in entry_points(group=f"snn_compile.{kind}"))
+    entries = (entry for kind in PLUGINS for entry in registered(f"snn_compile.{kind}"))
     for package in sorted({*OWN, *map(_package, entries)}):
         for name, path in _sources(package):
             content = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from snn_compile.conformance.net import INPUT, Net, Vector
-from snn_compile.ir.quantized import ProbedReadout
+from snn_compile.ir.quantized import ProbedReadout, StartedReadout, ThresholdDeltaNeurons
 from snn_compile.ir.spiking import Reset
 
 STEPS = {
@@ -115,6 +115,24 @@ def cuba_subtract() -> Vector:
     return net.vector(about, net.frames(5))
 
 
+def threshold_delta() -> Vector:
+    """Neurons of sigma-delta networks that were trained with thresholds."""
+    net = Net("threshold-delta", (2, 4, 5), "rate", 9, low=-20, high=22)
+    taken: dict[str, Any] = {"threshold": 300, "shift": 3, "of_frames": True}
+    encoder = net.add(
+        *(ThresholdDeltaNeurons, "encoder", net.one_to_one(INPUT, 96)),
+        **(taken | {"bias": 0, "sent": net.draw(-500, 500, 2)}),
+    )
+    hidden = net.conv(encoder, 3, (2, 2), bits=4)
+    kept: dict[str, Any] = {"shift": 2, "threshold": net.draw(0, 4000, 3)}
+    bias = net.draw(-9000, 9000, (3, 3, 4))
+    hidden = net.add(ThresholdDeltaNeurons, "first", hidden, bias=bias, sent=700, **kept)
+    started = {"initial_potential": net.draw(-9000, 9000, 4), "bias": net.draw(-9, 9, 4)}
+    net.add(StartedReadout, "out", net.dense(hidden, 4, bits=3), **started)
+    about = "Changes of an activation that reach a threshold; what is below it waits."
+    return net.vector(about, net.frames(5))
+
+
 def stock(kind: str) -> Vector:
     """Only what chips have: reset to zero from a potential of 0, or decays; no payloads."""
     net = Net(f"stock-{kind}", (3, 7, 6), "rate", 12)
@@ -144,4 +162,5 @@ MAKE: tuple[Callable[[], Vector], ...] = (
     *(partial(stock, kind) for kind in ("zero", "cuba")),
     probed,
     cuba_subtract,
+    threshold_delta,
 )

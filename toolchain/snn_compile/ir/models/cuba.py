@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from snn_compile.ir.fixedpoint import Int, QFormat, QTensor
 from snn_compile.ir.models import variants
@@ -103,12 +104,18 @@ class CubaLIFNeurons(Neurons):
 
     def respond(self, a: Int, n_steps: int) -> Int:
         """See the class."""
+        spikes = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), np.int8)
+        for t, (_, _, fired) in enumerate(self.steps(a, n_steps)):
+            spikes[..., t, :] = fired
+        return spikes
+
+    def steps(self, a: Int, n_steps: int) -> Iterator[tuple[Int, Int, npt.NDArray[np.bool_]]]:
+        """u, v and s of every step, after the reset; (*shape, B) each."""
         bias, threshold = (parameter(p, self) for p in (self.bias, self.threshold))
         into_u, into_v = (bias, 0) if self.filtered_bias else (0, bias)
         drop = None if self.drop is None else parameter(self.drop, self)
         u = np.zeros((*a.shape[:-2], a.shape[-1]), WIDE)
         v = np.zeros_like(u)
-        spikes = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), np.int8)
         for t in range(n_steps):
             arriving = at_step(a, t).astype(WIDE)
             u = toward_zero(u * (4096 - (self.current_decay + 1))) + (arriving << FRACTION_BITS)
@@ -118,12 +125,11 @@ class CubaLIFNeurons(Neurons):
             v = toward_zero(v * (4096 - self.voltage_decay)) + u + into_v
             saturate(v, self.state)
             fired = v > threshold << FRACTION_BITS
-            spikes[..., t, :] = fired
             if drop is None:
                 v[fired] = 0
             else:
                 v -= drop * fired
-        return spikes
+            yield u, v, fired
 
     def potential(self, drive: Interval, n_steps: int) -> Interval:
         """Undefined: see ``leaky`` and ``states``."""

@@ -10,7 +10,14 @@ import numpy as np
 
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
 from snn_compile.ir.models.answers import LIF, EngineForm, Interval, LavaProcess
-from snn_compile.ir.models.arithmetic import WIDE, at_step, bound, over_window, parameter
+from snn_compile.ir.models.arithmetic import (
+    VOLTAGE_LIMIT,
+    WIDE,
+    at_step,
+    bound,
+    over_window,
+    parameter,
+)
 from snn_compile.ir.models.population import FRACTION_BITS, STATE, STOCK_SUM, Population, no_lif
 
 MAX_THRESHOLD = (1 << 17) - 1
@@ -91,6 +98,62 @@ class ProbedReadout(Readout):
     state: QFormat = STOCK_SUM
 
     conformance = "probed-readout"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StartedReadout(Readout):
+    """A :class:`Readout` whose V is ``initial_potential`` at the start of each window.
+
+    The output of a network that was at work before its first sample. Saturation is part of the
+    definition.
+
+    Attributes:
+        initial_potential: V before the window; broadcasts to the shape.
+    """
+
+    initial_potential: QTensor
+
+    conformance = "started-readout"
+    sums_windows = False
+    wraps = True
+    trained = None
+
+    def respond(self, a: Int, n_steps: int) -> Int:
+        """See the class."""
+        bias = parameter(self.bias, self)
+        v = np.zeros((*a.shape[:-2], a.shape[-1]), WIDE) + parameter(self.initial_potential, self)
+        potentials = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), WIDE)
+        for t in range(n_steps):
+            v += at_step(a, t) + bias
+            bound(v, self)
+            potentials[..., t, :] = v
+        return potentials
+
+    def potential(self, drive: Interval, n_steps: int) -> Interval:
+        """Undefined: it saturates by definition."""
+        raise TypeError("the potential saturates by definition")
+
+    def states(self, arriving: Interval, drive: Interval, n_steps: int) -> Interval:
+        """The whole range of the state."""
+        del arriving, drive, n_steps
+        end = np.full(self.shape[0], min(self.state.max, VOLTAGE_LIMIT))
+        return Interval(-end, end)
+
+    @property
+    def in_engine(self) -> EngineForm | str | None:
+        """Kind 7, with an initial potential."""
+        return EngineForm(7, initial=self.initial_potential)
+
+    @property
+    def in_lava(self) -> LavaProcess | str:
+        """A process of its own."""
+        reason = "Lava has no neuron that sends its potential"
+        return LavaProcess("StartedReadout", reason, ("bias", "initial_potential"))
+
+    @property
+    def as_lif(self) -> LIF | str:
+        """It does not start at 0."""
+        return "potentials that do not start at 0"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

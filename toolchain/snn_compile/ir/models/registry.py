@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from inspect import get_annotations
 from typing import Any, get_type_hints
 
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.files.documents import MissingError
-from snn_compile.installed import distribution, load_entry_point
+from snn_compile.installed import distribution, load_entry_point, registered
 from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
 from snn_compile.ir.graph import Node
 from snn_compile.ir.models.clip_floor import ClipFloorNeurons
@@ -34,11 +34,13 @@ from snn_compile.ir.models.readout import (
     ProbedReadout,
     Readout,
     SigmaDeltaReadout,
+    StartedReadout,
     SyncReadout,
 )
 from snn_compile.ir.models.sigma_delta import SigmaDeltaNeurons
 from snn_compile.ir.models.signed import SignedIFNeurons
 from snn_compile.ir.models.sync import SyncIFNeurons
+from snn_compile.ir.models.threshold_delta import ThresholdDeltaNeurons
 from snn_compile.ir.spiking import Reset
 
 GROUP = "snn_compile.neurons"
@@ -56,8 +58,10 @@ BUILT_IN: tuple[type[Population], ...] = (
     PiecewiseLinearDeltaNeurons,
     ProductDeltaNeurons,
     CubaLIFNeurons,
+    ThresholdDeltaNeurons,
     Readout,
     ProbedReadout,
+    StartedReadout,
     SyncReadout,
     SigmaDeltaReadout,
 )
@@ -104,7 +108,7 @@ def of_other_packages() -> tuple[tuple[EntryPoint, type[Population] | CompileErr
     """Models of other packages: the model, or its error."""
     found = {model.__name__: model for model in BUILT_IN}
     results: list[tuple[EntryPoint, type[Population] | CompileError]] = []
-    for entry in entry_points(group=GROUP):
+    for entry in registered(GROUP):
         try:
             model = _loaded(entry, found)
         except CompileError as error:

@@ -39,6 +39,8 @@ class Bill:
         latency: seconds from a stimulus' first message to its last output.
         period: seconds from one inference to the next when they follow each other.
         binding: what limits the throughput.
+        energy_by_kind: joules of an inference by what takes them.
+        seconds_by_kind: of a time step, by what the slowest core does.
         layers: each layer's share.
         cores: each core's share.
     """
@@ -51,6 +53,8 @@ class Bill:
     latency: Range | None
     period: Range | None
     binding: time.Binding | None
+    energy_by_kind: Mapping[str, float]
+    seconds_by_kind: Mapping[str, float]
     layers: Mapping[NodeId, Share]
     cores: Mapping[int, Share]
 
@@ -78,6 +82,8 @@ def bill(mapped: MappedProgram, messages: Messages, *, host: bool = True) -> Bil
         latency=None if step is None else step * found.total_steps,
         period=period,
         binding=time.binding(target, found, host=host) if timed else None,
+        energy_by_kind=energy.by_kind(target, found.total, found.input_messages),
+        seconds_by_kind=time.by_kind(target, found) if timed else {},
         layers={
             node.id: _share(target, found.of_layer(node.id), found.n_steps)
             for node in mapped.program.populations

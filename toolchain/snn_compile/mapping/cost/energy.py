@@ -62,6 +62,26 @@ def energy(
     )
 
 
+def by_kind(target: Target, counts: Float, input_messages: float) -> dict[str, float]:
+    """Joules of one inference by what takes them, for kinds of events with a stated energy.
+
+    Args:
+        target: the chip.
+        counts: events of an inference (KINDS,).
+        input_messages: those that reach cores from the host.
+    """
+    synops, updates, _, messages, _ = counts.tolist()
+    terms = stated(
+        (
+            (synops, "synaptic operations", target.synaptic_op),
+            (updates, "neuron updates", target.neuron_update),
+            (messages, "messages out", target.spike),
+            (input_messages, "messages of the input", target.spike),
+        )
+    )
+    return {name: constant.value * n * PICO for n, name, constant in terms}
+
+
 def dynamic(target: Target, counts: Float) -> Range:
     """Dynamic energy of rows of events (rows, KINDS), together, in joules."""
     synops, updates, _, messages, _ = np.atleast_2d(counts).sum(axis=0).tolist()

@@ -28,6 +28,13 @@ only that is known; a missing entry counts as 0.
 """
 
 KINDS = ("synaptic operation", "neuron update", "spike", "message out", "message in")
+KINDS_IN_PLURAL = (
+    "synaptic operations",
+    "neuron updates",
+    "spikes",
+    "messages out",
+    "messages in",
+)
 """The columns of a table of events."""
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from snn_compile.ir.graph import NodeId
-from snn_compile.mapping.cost.constants import Range, of, source, weakest
-from snn_compile.mapping.cost.events import KINDS, Events, Float
+from snn_compile.mapping.cost.constants import Range, of, source, stated, weakest
+from snn_compile.mapping.cost.events import KINDS, KINDS_IN_PLURAL, Events, Float
 from snn_compile.targets.target import Confidence, Constant, Target, Times
 
 NANO = 1e-9
@@ -81,6 +81,18 @@ def step_time(target: Target, found: Events) -> Range:
     _, per_core = found.per_core()
     ends = (float(each.max(initial=0.0)) / found.n_steps for each in busy(target, per_core))
     return Range(*ends) + of(target.times.barrier) * NANO
+
+
+def by_kind(target: Target, found: Events) -> dict[str, float]:
+    """Seconds of one time step by what takes them on its slowest core, and the barrier.
+
+    Only of kinds of events with a stated time; together they are ``step_time``.
+    """
+    _, per_core = found.per_core()
+    busiest = per_core[int(busy(target, per_core)[0].argmax())] / found.n_steps
+    terms = stated(zip(busiest.tolist(), KINDS_IN_PLURAL, constants(target.times), strict=True))
+    terms += stated([(1.0, "barrier", target.times.barrier)])
+    return {name: constant.value * n * NANO for n, name, constant in terms}
 
 
 def overlapped_step_time(target: Target, found: Events) -> Range:

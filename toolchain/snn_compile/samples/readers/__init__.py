@@ -6,6 +6,7 @@ and labels, as an npz file has them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -16,12 +17,13 @@ import numpy.typing as npt
 
 from snn_compile.errors import CompileError
 from snn_compile.files.documents import describe_error, sha256
+from snn_compile.files.presence import no_such_file
 from snn_compile.samples.readers import drawing, kinds
 from snn_compile.samples.readers.checking import samples_of
 from snn_compile.samples.readers.content import Content, Request, complaint, raise_some
 from snn_compile.samples.readers.folder import Listing, listed
 
-__all__ = ["Content", "Request", "open_samples", "samples_of"]
+__all__ = ["Content", "Request", "open_samples", "parts_of", "samples_of"]
 
 DRAWN = 1024
 """Calibration samples drawn from a set of files, if the user does not say how many."""
@@ -38,6 +40,8 @@ _READERS = {
 _READERS_OF_FILES = {
     kinds.IMAGE: "images:read_images",
     kinds.NPY: "arrays:read_npy_files",
+    kinds.WAVE: "audio:read_sounds",
+    kinds.EVENTS: "events:read_events",
 }
 """Of a file for each sample (or array)."""
 
@@ -49,7 +53,7 @@ def open_samples(path: Path, request: Request) -> Content | None:
         UsageError: it is missing, damaged or of no known kind; all complaints at once.
     """
     if not path.exists():
-        raise complaint(path, "no such file", "no-such-file", "check the path")
+        raise no_such_file(path)
     if path.is_dir():
         return _chosen(_of_files(path, listed(path, request.classes), request), request)
     kind = _kind(path)
@@ -65,12 +69,18 @@ def open_samples(path: Path, request: Request) -> Content | None:
     raise _unread(path, kind)
 
 
-_CONVERT = "give a folder of PNG, JPEG, BMP or WebP files; or npz, npy, CSV, parquet, HDF5"
+def parts_of(calibrate: Path | None, evaluate: Path | None) -> tuple[str, str]:
+    """The part of each set that is taken: if both are the same, it is split."""
+    is_both = calibrate is not None and evaluate is not None
+    if is_both and os.path.realpath(str(calibrate)) == os.path.realpath(str(evaluate)):
+        return "half", "rest"
+    return "drawn", "mixed"
+
+
+_CONVERT = "give a folder of PNG, JPEG, BMP, WebP or WAV files; or npz, npy, CSV, parquet, HDF5"
 _CONVERT_KINDS = {
-    kinds.WAVE: "give what the network takes, its samples or features, as x and labels y in an npz"
-    " file: the standard library's wave reads the samples",
-    kinds.EVENTS: "give an npz file with x, y, p, t_us (one entry an event), offsets (the first"
-    " event of each recording) and label",
+    kinds.AEDAT: "in Python, compile_model takes a data set of tonic, which reads it; or give npz"
+    " with x, y, p, t_us (one entry an event), offsets (the first event of each recording), label",
 }
 _KINDS_OF_SETS = (kinds.NPZ, kinds.HDF5, kinds.PARQUET)
 

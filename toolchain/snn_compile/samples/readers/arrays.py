@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from snn_compile.errors import UsageError
-from snn_compile.files.archives import PickledError, npy_region
 from snn_compile.files.documents import reading
+from snn_compile.files.npy import PickledError, npy_region
 from snn_compile.samples.readers.content import Content, Request, complaint
 from snn_compile.samples.readers.labels import is_label
 from snn_compile.samples.stored import StoredRows

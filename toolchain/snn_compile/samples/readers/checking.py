@@ -40,7 +40,7 @@ def samples_of(
         raise complaint(path, "it has no labels", "missing-labels", hint)
     labels = None if outputs is None or not content.labels else content.labels
     reading |= {"outputs": outputs, "source": str(path)}
-    if content.are_images:
+    if content.are_decoded:
         reading["layout"] = "nchw"
     names, arrays = [*request.shapes], content.arrays
     if len(names) > 1:

@@ -11,10 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
+from snn_compile.files.documents import check_size
 from snn_compile.ir.graph import Shape
-from snn_compile.recipes import Recipe
+from snn_compile.recipes import AudioRecipe, Recipe
 from snn_compile.samples.rows import ChosenRows, Rows
 
+_BYTES_A_ROW = 100
+"""Memory for the name and the label of a sample."""
 MOST_SHOWN = 10
 """Complaints about the files of a data set that are shown."""
 
@@ -32,33 +35,75 @@ class Request:
         part: ``all``, in their order, or ``mixed``, so that the first ones are of all classes; or
             those ``drawn``; of a set that is calibration and evaluation set at once the drawn
             ``half`` (at most), or the ``rest``.
+        n_steps: of a window, of a network that takes trains of frames; 0 of any other.
+        step_us: length of a step of recorded events, as of ``Recordings.trains``.
     """
 
     shapes: Mapping[str, Shape]
-    recipe: Recipe | None = None
+    recipe: Recipe | AudioRecipe | None = None
     classes: tuple[str, ...] = ()
     n_drawn: int = 0
     seed: int = 0
     part: str = "all"
+    n_steps: int = 0
+    step_us: float | None = None
 
     @property
-    def image_input(self) -> tuple[str, Shape]:
-        """Name and shape of the input that takes images.
+    def file_input(self) -> tuple[str, Shape]:
+        """Name and shape of the input that takes files, each as a sample; ``x`` is the only one.
 
         Raises:
             UsageError: there are several, and the recipe names none of them.
         """
+        if len(self.shapes) == 1:
+            return "x", next(iter(self.shapes.values()))
         stated = self.recipe.input if self.recipe is not None else ""
         if stated in self.shapes:
             return stated, self.shapes[stated]
-        if len(self.shapes) > 1:
-            names = ", ".join(f"'{name}'" for name in self.shapes)
-            raise UsageError(
-                f"the network takes several inputs: {names}",
-                code="missing-key",
-                hint="give an npz, HDF5 or parquet file with an array for each",
+        names = ", ".join(f"'{name}'" for name in self.shapes)
+        raise UsageError(
+            f"the network takes several inputs: {names}",
+            code="missing-key",
+            hint="give an npz, HDF5 or parquet file with an array for each",
+        )
+
+    def image_recipe(self, where: Path) -> Recipe | None:
+        """The recipe of images.
+
+        Raises:
+            UsageError: it is one of sound, or the network takes trains of frames.
+        """
+        self._refuse_still(where, "images")
+        if isinstance(self.recipe, AudioRecipe):
+            hint = "state one of images: --preprocess imagenet"
+            raise complaint(where, "it holds images, the recipe is of sound", "bad-recipe", hint)
+        return self.recipe
+
+    def audio_recipe(self, where: Path) -> AudioRecipe:
+        """The recipe of sound.
+
+        Raises:
+            UsageError: it is one of images, or there is none; or the network takes trains.
+        """
+        self._refuse_still(where, "sound")
+        if isinstance(self.recipe, AudioRecipe):
+            return self.recipe
+        what = "no recipe states what the network takes of it"
+        raise complaint(
+            where,
+            f"it holds sound, and {what if self.recipe is None else 'the recipe is of images'}",
+            "bad-recipe",
+            "state the features: --preprocess 'log-mel rate=16000 bands=40', mfcc or samples",
+        )
+
+    def _refuse_still(self, where: Path, what: str) -> None:
+        if self.n_steps:
+            raise complaint(
+                where,
+                f"it holds {what}, and the network is trained with spikes",
+                "wrong-shape",
+                "give what it takes, trains or currents, as an array (npz, npy, HDF5); or events",
             )
-        return next(iter(self.shapes.items()))
 
 
 @runtime_checkable
@@ -80,7 +125,8 @@ class Content:
         classes: names of the classes, if the data has them.
         keys: a name for each sample by which it is drawn; empty where its number is the name.
         files: the file of each sample, where each has its own.
-        are_images: whether they were decoded: channels first, whatever the layout of data files.
+        are_decoded: whether files were decoded to them: channels first, whatever the layout of
+            arrays.
     """
 
     arrays: Mapping[str, Rows]
@@ -88,7 +134,7 @@ class Content:
     classes: tuple[str, ...] = ()
     keys: Sequence[str] = ()
     files: Sequence[Path] = ()
-    are_images: bool = False
+    are_decoded: bool = False
 
     def __len__(self) -> int:
         return min((len(rows) for rows in self.arrays.values()), default=0)
@@ -114,6 +160,15 @@ class Content:
             keys=[self.keys[k] for k in chosen] if self.keys else (),
             files=[self.files[k] for k in chosen] if self.files else (),
         )
+
+
+def check_rows(n: int) -> None:
+    """Hold the number of samples that a file claims against the memory budget.
+
+    Raises:
+        TooLargeError: their names and labels alone would exceed it.
+    """
+    check_size(f"{n:,} samples, their names and labels,", _BYTES_A_ROW * n)
 
 
 def complaint(path: Path | str, message: str, code: str, hint: str) -> UsageError:

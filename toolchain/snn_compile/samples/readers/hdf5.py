@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile import extras
+from snn_compile import extras, memory
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.files.documents import DamagedError, check_size, open_regular, reading
-from snn_compile.samples.readers.content import Content, Request, complaint
+from snn_compile.samples.readers.content import Content, Request, check_rows, complaint
 from snn_compile.samples.readers.labels import is_label
 from snn_compile.samples.rows import Index, indices, runs
 
 MAX_SETS = 256
+_EXPANSION = 1100
+"""Bytes that a stored one may stand for: deflate gives up to 1,032."""
 _READING = threading.Lock()
 """The library is not to be called by two threads at once."""
 
@@ -120,6 +122,22 @@ def _complaints(dataset: Any, name: str, path: Path) -> Iterator[CompileError]:
         chunk = prod(dataset.chunks or dataset.shape[1:]) * dataset.dtype.itemsize
         with _reading(path):
             check_size(f"a chunk of '{name}'", chunk)
+            check_rows(dataset.shape[0])
+            _check_stored(dataset, name)
+
+
+def _check_stored(dataset: Any, name: str) -> None:
+    """Check that a file has the values that it claims: what was never written takes no room.
+
+    Raises:
+        DamagedError: a small part of them at most.
+    """
+    claimed = prod(dataset.shape) * dataset.dtype.itemsize
+    stored = dataset.id.get_storage_size()
+    if claimed > _EXPANSION * stored:
+        raise DamagedError(
+            f"'{name}' claims {memory.format_size(claimed)}, and has {memory.format_size(stored)}"
+        )
 
 
 def _reading(path: Path) -> AbstractContextManager[None]:

@@ -18,20 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile import extras
-from snn_compile.errors import CompileError, Origin, UsageError, raise_all
-from snn_compile.files.documents import (
-    DAMAGE,
-    DamagedError,
-    TooLargeError,
-    check_size,
-    describe_error,
-    open_regular,
-    too_large,
-)
+from snn_compile.errors import CompileError, Origin, raise_all
+from snn_compile.files.documents import DamagedError, TooLargeError, check_size
 from snn_compile.ir.graph import Shape
 from snn_compile.recipes import Recipe
-from snn_compile.samples.readers.content import Content, Request, complaint, raise_some
-from snn_compile.samples.rows import Index, indices
+from snn_compile.samples.readers.content import Content, Request, complaint
+from snn_compile.samples.readers.decoded import DecodedRows, UnusableError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -45,7 +37,6 @@ _DIRECT = ("L", "RGB", "CMYK", "YCbCr")
 _DEEP = ("I", "F")
 _PNG_DEPTH = 24
 """Offset of the bits per sample in a PNG file."""
-_FILE_LIMIT = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -59,6 +50,11 @@ class Decoder:
 
     shape: Shape
     recipe: Recipe | None = None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values."""
+        return np.dtype(np.uint8)
 
     @property
     def last(self) -> bool:
@@ -145,23 +141,23 @@ class Decoder:
         raise ColourError("it has colours, and the network takes 1 channel")
 
 
-class WrongSizeError(DamagedError):
+class WrongSizeError(UnusableError):
     """An image of another size."""
 
+    code = "wrong-shape"
+    hint = "state the size: --preprocess 'unit resize=32,32'; or a name"
 
-class ColourError(DamagedError):
+
+class ColourError(UnusableError):
     """A colour image for a network that takes grey ones."""
 
+    code, hint = "wrong-shape", "to make it grey, add colour=grey to --preprocess"
 
-class DeepError(DamagedError):
+
+class DeepError(UnusableError):
     """An image that eight bits a channel cannot hold, or of several frames, or transparent."""
 
-
-_HINTS: dict[type[DamagedError], tuple[str, str]] = {
-    WrongSizeError: ("wrong-shape", "state the size: --preprocess 'unit resize=32,32'; or a name"),
-    ColourError: ("wrong-shape", "to make it grey, add colour=grey to --preprocess"),
-    DeepError: ("unreadable-data", "convert it to 8 bits a channel, one frame, without alpha"),
-}
+    hint = "convert it to 8 bits a channel, one frame, without alpha"
 
 
 def _refuse(image: Image.Image, stream: BinaryIO) -> None:
@@ -231,103 +227,32 @@ def _cropped(image: Image.Image, crop: tuple[int, ...]) -> Image.Image:
     return image.crop((left, top, left + width, top + height))
 
 
-@dataclass(frozen=True, eq=False)
-class ImageRows:
-    """Images, decoded whenever they are asked for.
-
-    Attributes:
-        n: number of images.
-        opened: opens the image of a number.
-        name: of the image of a number, for errors.
-        decoder: makes values of them.
-    """
-
-    n: int
-    opened: Callable[[int], BinaryIO]
-    name: Callable[[int], str]
-    decoder: Decoder
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As of ``Rows``."""
-        return (self.n, *self.decoder.shape)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """As of ``Rows``."""
-        return np.dtype(np.uint8)
-
-    def __len__(self) -> int:
-        return self.n
-
-    def __getitem__(self, index: Index, /) -> Pixels:
-        listed = indices(index, self.n)
-        found = np.empty((len(listed), *self.decoder.shape), np.uint8)
-        for place, k in enumerate(listed):
-            found[place] = self._decoded(int(k))
-        return found
-
-    def _decoded(self, k: int) -> Pixels:
-        name = self.name(k)
-        try:
-            with self.opened(k) as stream:
-                return self.decoder(stream)
-        except TooLargeError as error:
-            raise too_large(name, error) from error
-        except tuple(_HINTS) as error:
-            code, hint = _HINTS[type(error)]
-            raise complaint(name, str(error), code, hint) from error
-        except DAMAGE as error:
-            message = f"cannot be decoded ({describe_error(error)})"
-            hint = "remove or repair the image"
-            raise complaint(name, message, "unreadable-data", hint) from error
-
-    def check(self, chosen: Sequence[int], where: Path) -> None:
-        """Decode some images once.
-
-        Raises:
-            UsageError: some cannot be used; all of them, or the first ones and their number.
-        """
-        errors: list[CompileError] = []
-        for k in chosen:
-            try:
-                self._decoded(k)
-            except UsageError as error:
-                errors.append(error)
-        raise_some(errors, where, "images")
-
-
-def image_files(
-    files: Sequence[Path], shape: Shape, recipe: Recipe | None, where: Path
-) -> ImageRows:
-    """The images in files; they are not decoded yet.
+def _decoder(request: Request, where: Path) -> Decoder:
+    """What makes values of the images in a data set.
 
     Raises:
         UsageError: the network takes no images, or Pillow is missing.
     """
-    decoder = Decoder(shape, recipe)
+    decoder = Decoder(request.file_input[1], request.image_recipe(where))
     raise_all(decoder.complaints(where))
-
-    def opened(k: int) -> BinaryIO:
-        stream = open_regular(files[k])
-        check_size("the file", files[k].stat().st_size, _FILE_LIMIT)
-        return stream
-
-    return ImageRows(len(files), opened, lambda k: str(files[k]), decoder)
+    return decoder
 
 
 def image_bytes(
-    n: int, content: Callable[[int], bytes], shape: Shape, recipe: Recipe | None, where: Path
-) -> ImageRows:
-    """The images in another file, each by its number; errors as of ``image_files``."""
-    decoder = Decoder(shape, recipe)
-    raise_all(decoder.complaints(where))
-    return ImageRows(n, lambda k: io.BytesIO(content(k)), lambda k: f"{where}: image {k}", decoder)
+    n: int, content: Callable[[int], bytes], request: Request, where: Path
+) -> DecodedRows:
+    """The images in another file, each by its number; errors as of ``read_images``."""
+    decoder = _decoder(request, where)
+    return DecodedRows(
+        n, lambda k: io.BytesIO(content(k)), lambda k: f"{where}: image {k}", decoder, "images"
+    )
 
 
 def read_images(where: Path, files: Sequence[Path], request: Request) -> Content:
-    """The images in files; those that are taken are decoded once to see that all can be."""
-    name, shape = request.image_input
-    key = "x" if len(request.shapes) == 1 else name
-    rows = image_files(files, shape, request.recipe, where)
-    return Content({key: rows}, are_images=True)
+    """The images in files; those that are taken are decoded once to see that all can be.
+
+    Raises:
+        UsageError: the network takes no images, or Pillow is missing.
+    """
+    rows = DecodedRows.of_files(files, _decoder(request, where), "images")
+    return Content({request.file_input[0]: rows}, are_decoded=True)

@@ -7,8 +7,7 @@ from pathlib import Path
 from snn_compile.files.documents import open_regular
 
 IMAGE, NPY, NPZ, HDF5, PARQUET, TEXT = "image", "npy", "npz", "hdf5", "parquet", "text"
-WAVE, EVENTS = "WAV audio", "a recording of events"
-"""Known, and read by no reader: what a network takes of them is a recipe that nothing states."""
+WAVE, EVENTS, AEDAT = "WAV audio", "a recording of events", "an AEDAT recording"
 START = 32
 """Bytes that tell a kind."""
 _SIGNATURES = (
@@ -29,14 +28,16 @@ _REFUSED = (
     (4, b"ftypmif1", "a HEIF image"),
     (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
     (0, b"\xff\x0a", "a JPEG XL image"),
-    (0, b"#!AER-DAT", "an AEDAT recording"),
-    (0, b"#!AEDAT", "an AEDAT recording"),
+    (0, b"#!AER-DAT", AEDAT),
+    (0, b"#!AEDAT", AEDAT),
     (0, b"fLaC", "FLAC audio"),
     (0, b"OggS", "Ogg audio"),
     (0, b"ID3", "MP3 audio"),
     (0, b"\x1f\x8b", "a gzip file"),
     (0, b"%PDF", "a PDF document"),
 )
+_FIELDS = b"{'descr': [("
+"""In the header of an npy file with named fields."""
 EVENT_SUFFIX = ".bin"
 """Of recordings as N-MNIST has them, which have no signature."""
 _BITMAP_SIZES = (12, 40, 52, 56, 64, 108, 124)
@@ -50,6 +51,8 @@ def kind_of(path: Path) -> str:
     """
     with open_regular(path) as stream:
         start = stream.read(START)
+    if start[:6] == _SIGNATURES[2][1] and _FIELDS in start:
+        return EVENTS
     for offset, signature, kind in (*_SIGNATURES, *_REFUSED):
         if start[offset : offset + len(signature)] == signature:
             return kind

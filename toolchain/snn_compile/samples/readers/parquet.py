@@ -18,11 +18,13 @@ from snn_compile.errors import Origin, UsageError, raise_all
 from snn_compile.files.documents import DamagedError, check_size, open_regular, reading
 from snn_compile.ir.graph import Shape
 from snn_compile.samples.readers.columns import check_order
-from snn_compile.samples.readers.content import Content, Request, complaint
+from snn_compile.samples.readers.content import Content, Request, check_rows, complaint
 from snn_compile.samples.readers.images import image_bytes
 from snn_compile.samples.readers.labels import is_label, numbered
 from snn_compile.samples.rows import Index, Rows, indices
 
+_WIDEST = 8
+"""Bytes of a value other than a text or an image."""
 IMAGE_COLUMNS = ("image", "img", "x")
 _IMAGE = "bytes"
 """Field of an encoded image in a column of structures."""
@@ -35,13 +37,27 @@ class Groups:
     Attributes:
         file: of pyarrow.
         path: of it.
+        schema: of its columns.
     """
 
     file: Any
     path: Path
+    schema: Any
     starts: npt.NDArray[np.intp] = field(init=False)
     _held: dict[str, tuple[int, Any]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @staticmethod
+    def of(path: Path) -> Groups:
+        """Those of a file; equal texts and images of a group are held once."""
+        from pyarrow.parquet import ParquetFile
+
+        plain = ParquetFile(path, memory_map=True)
+        columns = [plain.schema.column(k) for k in range(len(plain.schema))]
+        shared = [c.path for c in columns if c.physical_type == "BYTE_ARRAY"]
+        check_rows(plain.metadata.num_rows)
+        file = ParquetFile(path, memory_map=True, read_dictionary=shared)
+        return Groups(file, path, plain.schema_arrow)
 
     def __post_init__(self) -> None:
         meta = self.file.metadata
@@ -64,8 +80,9 @@ class Groups:
     def _read(self, column: str, group: int) -> Any:
         with _reading(self.path):
             meta = self.file.metadata.row_group(group)
+            # A run of equal values is stored as one, and read as all of them.
             size = sum(
-                meta.column(c).total_uncompressed_size
+                max(meta.column(c).total_uncompressed_size, _WIDEST * meta.column(c).num_values)
                 for c in range(meta.num_columns)
                 if meta.column(c).path_in_schema.split(".")[0] == column
             )
@@ -122,16 +139,15 @@ def read_parquet(path: Path, request: Request) -> Content:
     raise_all(
         extras.missing("pyarrow", "parquet", "parquet files are read by", origin=Origin(str(path)))
     )
-    import pyarrow.parquet
-
     with _reading(path):
         open_regular(path).close()
-        groups = Groups(pyarrow.parquet.ParquetFile(path, memory_map=True), path)
-        schema = groups.file.schema_arrow
+        groups = Groups.of(path)
     if not len(groups):
         raise complaint(path, "it has no rows", "empty-data", "give one for each sample")
-    labels = {f.name: _label(groups, f, request) for f in schema if is_label(f.name, request)}
-    rest = [f for f in schema if f.name not in labels]
+    labels = {
+        f.name: _label(groups, f, request) for f in groups.schema if is_label(f.name, request)
+    }
+    rest = [f for f in groups.schema if f.name not in labels]
     images = _images(groups, rest, request)
     arrays = images or _numbers(groups, rest, request)
     found: dict[str, Rows] = {}
@@ -139,7 +155,7 @@ def read_parquet(path: Path, request: Request) -> Content:
     for number, (name, (rows, names)) in enumerate(labels.items()):
         found["y" if number == 0 else name] = rows
         classes = classes or names
-    return Content(arrays, found, classes, are_images=bool(images))
+    return Content(arrays, found, classes, are_decoded=bool(images))
 
 
 def _images(groups: Groups, columns: list[Any], request: Request) -> dict[str, Rows]:
@@ -161,7 +177,6 @@ def _images(groups: Groups, columns: list[Any], request: Request) -> dict[str, R
         text, hint = "several columns hold images", f"name one of them {IMAGE_COLUMNS[0]}"
         raise complaint(groups.path, text, "missing-key", hint)
     (column,) = encoded
-    name, shape = request.image_input
 
     def content(k: int) -> bytes:
         held, row = groups.value(column, k)
@@ -171,8 +186,8 @@ def _images(groups: Groups, columns: list[Any], request: Request) -> dict[str, R
             raise DamagedError("it is not there")
         return found
 
-    rows = image_bytes(len(groups), content, shape, request.recipe, groups.path)
-    return {"x" if len(request.shapes) == 1 else name: rows}
+    name = request.file_input[0]
+    return {name: image_bytes(len(groups), content, request, groups.path)}
 
 
 def _numbers(groups: Groups, columns: list[Any], request: Request) -> dict[str, Rows]:
@@ -211,7 +226,7 @@ def _rows(groups: Groups, columns: tuple[Any, ...], shape: Shape | None) -> Rows
 def _label(groups: Groups, column: Any, request: Request) -> tuple[Rows, tuple[str, ...]]:
     """Labels of all rows, and the names of their classes, where the file has them."""
     values = [_at(groups, column.name, k) for k in range(len(groups))]
-    names = request.classes or _names_in(groups.file.schema_arrow.metadata, column.name)
+    names = request.classes or _names_in(groups.schema.metadata, column.name)
     if all(isinstance(value, str) for value in values):
         return numbered(values, names, groups.path)
     found = _numbers_of(values, column.name, groups.path)

@@ -6,7 +6,8 @@ once they are many.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.errors import UsageError
+from snn_compile.files.documents import DamagedError
+from snn_compile.samples.arrays import EVENT_KEYS
+from snn_compile.samples.readers.events import fields_of
 from snn_compile.samples.rows import Rows
 from snn_compile.samples.stored import Spool
 
@@ -29,8 +33,11 @@ def is_iterable(data: Any) -> bool:
     return hasattr(data, "__iter__") or hasattr(data, "__getitem__")
 
 
-def collected(data: Any) -> tuple[Rows, Rows | None]:
+def collected(data: Any) -> tuple[Rows | Mapping[str, Rows], Rows | None]:
     """Samples and labels of a data set, of a loader of batches, or of any iterable.
+
+    Items may be recordings of events, structured arrays as tonic has them; these are collected as
+    the arrays of a file of recordings.
 
     Raises:
         UsageError: the items are neither samples nor batches, or differ in shape.
@@ -39,7 +46,9 @@ def collected(data: Any) -> tuple[Rows, Rows | None]:
     shape: tuple[int, ...] | None = None
     dtypes: list[np.dtype[Any]] = []
     labelled: set[bool] = set()
-    for item in _items(data):
+    for item in (items := _items(data)):
+        if _is_recording(item):
+            return _recordings(chain([item], items))
         values, labels = _split(item, data)
         if shape is None:
             shape, dtypes = values.shape[1:], [values.dtype]
@@ -54,6 +63,38 @@ def collected(data: Any) -> tuple[Rows, Rows | None]:
     if len(labelled) > 1:
         raise _error("some samples have labels, and others do not", "bad-labels")
     return x.rows(), y.rows() if labelled == {True} else None
+
+
+def _is_recording(item: Any) -> bool:
+    """Whether an item is the events of a recording, with a label or not."""
+    first = item[0] if isinstance(item, tuple | list) and item else item
+    return getattr(getattr(first, "dtype", None), "names", None) is not None
+
+
+def _recordings(items: Iterable[Any]) -> tuple[Mapping[str, Rows], Rows | None]:
+    """The events of recordings, one after the other, and the labels."""
+    events = {key: Spool("events") for key in EVENT_KEYS}
+    offsets, labels = [0], list[int]()
+    for item in items:
+        if not _is_recording(item):
+            raise _error("some items are recordings of events, and others are not", "wrong-dtype")
+        recording, *rest = item if isinstance(item, tuple | list) else (item,)
+        try:
+            fields = fields_of(np.asarray(recording))
+        except DamagedError as error:
+            raise _error(f"a recording cannot be used: {error}", "wrong-dtype") from error
+        for key, values in fields.items():
+            events[key].append(values.astype(np.int64))
+        offsets.append(offsets[-1] + len(fields["x"]))
+        for label in map(np.asarray, rest[:1]):
+            if label.ndim or label.dtype.kind not in "iub":
+                raise _error(f"a label is {label.dtype}{label.shape}", "bad-labels")
+            labels.append(int(label))
+    if labels and len(labels) < len(offsets) - 1:
+        raise _error("some recordings have labels, and others do not", "bad-labels")
+    found: dict[str, Rows] = {key: spool.rows() for key, spool in events.items()}
+    found["offsets"] = np.array(offsets)
+    return found, np.array(labels, np.int64) if labels else None
 
 
 def _items(data: Any) -> Iterator[Any]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from snn_compile.errors import CompileError, UsageError
 from snn_compile.files.documents import DamagedError, check_size, open_regular, reading
+from snn_compile.files.presence import no_such_file
 from snn_compile.samples.readers.columns import COUNTED, check_order
 from snn_compile.samples.readers.content import Content, Request, complaint, raise_some
 from snn_compile.samples.readers.folder import Listing
@@ -142,7 +143,7 @@ def _below(root: Path, name: str) -> Path:
 
 def _no_file(path: Path, table: Table) -> CompileError:
     shown = path if len(path.name) < _LONGEST else path.with_name(f"{path.name[:_LONGEST]}...")
-    return complaint(shown, "no such file", "no-such-file", f"see {table.path}")
+    return no_such_file(shown, f"see {table.path}")
 
 
 def _is_alike(title: str, file: str) -> bool:

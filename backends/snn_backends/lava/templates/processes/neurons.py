@@ -15,7 +15,10 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-PARAMETERS = ("bias", "threshold", "initial_potential", "multiplier", "shift", "drop", "breakpoints", "offset")
+PARAMETERS = (
+    *("bias", "threshold", "initial_potential", "multiplier", "shift", "drop", "breakpoints"),
+    *("offset", "sent"),
+)
 
 
 class Population(AbstractProcess):
@@ -111,6 +114,17 @@ class WindowedCubaLIF(Population):
     """
 
 
+class ThresholdDelta(Population):
+    """S += a; A = max(S + bias, 0); d = A - q; s = d where |d| >= threshold; q += s; sends s >> message_shift.
+
+    A window starts with S = 0 and q = sent. Of frames, A = a + bias.
+    """
+
+
+class StartedReadout(Population):
+    """V += a + bias from ``initial_potential`` at the start of each window; sends V."""
+
+
 class Readout(Population):
     """V += a + bias from zero at the start of each window; sends V."""
 
@@ -130,6 +144,9 @@ class _PopulationModel(PyLoihiProcessModel):
     def __init__(self, proc_params):
         super().__init__(proc_params)
         n = tuple(proc_params["shape"])
+        self.potential = np.zeros(n, np.int64)
+        self.collected = np.zeros(n, np.int64)
+        self.sent = np.zeros(n, np.int64)
         given = {k: proc_params.get(k) for k in PARAMETERS}
         for key, value in given.items():
             if value is not None:
@@ -138,9 +155,6 @@ class _PopulationModel(PyLoihiProcessModel):
         self.first_row = proc_params["first_row"]
         self.n_steps = proc_params["n_steps"]
         self.low, self.high = proc_params["low"], proc_params["high"]
-        self.potential = np.zeros(n, np.int64)
-        self.collected = np.zeros(n, np.int64)
-        self.sent = np.zeros(n, np.int64)
 
     def window_starts(self):
         """Whether this row is the first one of a window."""
@@ -355,6 +369,33 @@ class PyWindowedCubaLIF(_PopulationModel):
 
     current = 0
     drop = None
+
+
+@implements(proc=ThresholdDelta, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyThresholdDelta(_PopulationModel):
+    def step(self, a):
+        if self.window_starts():
+            self.collected, self.known = np.zeros_like(a), self.sent
+        frames = self.proc_params["of_frames"]
+        self.collected = a if frames else self.collected + a
+        active = self.collected + self.bias
+        change = self.saturated(active if frames else np.maximum(active, 0)) - self.known
+        change = np.where(np.abs(change) >= self.threshold, change, 0)
+        self.known = self.known + change
+        return change >> self.proc_params["message_shift"]
+
+    known = 0
+
+
+@implements(proc=StartedReadout, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyStartedReadout(_PopulationModel):
+    def step(self, a):
+        self.potential = self.integrated(a)
+        return self.potential
 
 
 @implements(proc=Readout, protocol=LoihiProtocol)

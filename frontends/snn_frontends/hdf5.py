@@ -1,4 +1,4 @@
-"""A NIR file as nested dictionaries, by a reader that never leaves the file.
+"""An HDF5 file as nested dictionaries, by a reader that never leaves the file.
 
 HDF5 can refer to other files in four ways (links, external storage, virtual data, references), can
 claim terabytes in a few bytes, and allows objects that contain themselves. No network needs any of
@@ -37,8 +37,10 @@ _KINDS = "biufS"
 _CHECKSUM_BYTES = 4
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The content of the file under ``node``.
+def read(path: Path, *names: str) -> dict[str, Any]:
+    """The named members of the file; without names, all of them.
+
+    Groups become dictionaries, arrays become arrays or single numbers, texts become ``str``.
 
     Raises:
         OSError: it cannot be read, or is not HDF5.
@@ -47,10 +49,7 @@ def read(path: Path) -> dict[str, Any]:
     content = read_bytes(path, memory.budget())
     with h5py.File(io.BytesIO(content), "r") as file:
         walk = _Walk(taken=len(content))
-        node = walk.item(file, "node", ())
-    if not isinstance(node, dict) or node.get("type") != "NIRGraph":
-        raise DamagedError("it holds no graph")
-    return node
+        return {name: walk.item(file, name, ()) for name in names or file}
 
 
 @dataclass

@@ -1,0 +1,159 @@
+"""What the program takes: stated before it is compiled, and measured after."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from snn_backends.c import machines
+from snn_backends.c.machines import Machine
+from snn_backends.c.plan import Plan
+from snn_compile.errors import CapacityError, CompileError
+
+STACK = 768
+"""Bytes of the deepest chain of calls, at most: no call depends on data, and none is recursive."""
+CODE, CODE_OF_KERNEL, CODE_OF_LAYER = 1024, 512, 512
+"""Bytes of code, at most, when a compiler optimizes for size."""
+LEVELS = (
+    r"snn_(run|step|init)",
+    r"step",
+    r"(layer|collect|answer|send)_\d+",
+    r"(convolution|dense|sparse)_.*",
+    r"(shifted|weight)_.*|wrapped|toward_zero|inside|least",
+)
+"""Functions, each of which calls only those that follow."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes.
+
+    Attributes:
+        data: constants in flash, exactly.
+        code: at most.
+        ram: static memory.
+        ram_without_step: without ``snn_step``.
+        stack: at most.
+    """
+
+    data: int
+    code: int
+    ram: int
+    ram_without_step: int
+    stack: int
+
+    @property
+    def flash(self) -> int:
+        """Constants and code."""
+        return self.data + self.code
+
+
+def sizes_of(plan: Plan) -> Sizes:
+    """The sizes of a program."""
+    code = CODE + CODE_OF_KERNEL * len(plan.kernels) + CODE_OF_LAYER * len(plan.layers)
+    memories = [memory.bytes for _, memory in plan.memories]
+    return Sizes(plan.data_bytes, code, memories[-1], memories[0], STACK)
+
+
+def beyond(plan: Plan, flash: int | None, ram: int | None) -> list[CompileError]:
+    """Complaints about a network that does not fit a microcontroller."""
+    stated, found = sizes_of(plan), list[CompileError]()
+    rams = {
+        "with snn_step": stated.ram + stated.stack,
+        "without": stated.ram_without_step + stated.stack,
+    }
+    wanted = [("flash", stated.flash, flash), ("RAM", rams["without"], ram)]
+    for what, needed, limit in wanted:
+        if limit is not None and needed > limit:
+            parts = {
+                "flash": f"{stated.data:,} bytes of constants and up to {stated.code:,} of code",
+                "RAM": f"{stated.ram_without_step:,} bytes and up to {stated.stack:,} of stack",
+            }
+            found.append(
+                CapacityError(
+                    f"the program takes {parts[what]}: {needed:,} bytes of {what}, of {limit:,}",
+                    code="c-memory",
+                    origin=plan.program.inputs[0].origin,
+                    hint="fewer --weight-bits, --payload-bits or --timesteps, or another --coding",
+                )
+            )
+    return found
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a compiler made of a program, in bytes.
+
+    Attributes:
+        flash: code and constants.
+        ram: static memory.
+        stack: of the deepest chain of calls; None if the compiler does not say.
+    """
+
+    flash: int
+    ram: int
+    stack: int | None
+
+
+def measure(folder: Path, machine: Machine, *flags: str, size: str = "size") -> Measured | None:
+    """The sizes of ``network.c`` for a machine; None without binutils.
+
+    Raises:
+        DeviceError: the compiler failed.
+    """
+    machine.compile(folder, "-Os", "-fstack-usage", *flags, "-c", "network.c", "-o", "network.o")
+    if not shutil.which(size):
+        return None
+    said = subprocess.run(
+        [size, "network.o"],
+        cwd=folder,
+        env=machines.environment(),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    ).stdout.decode(errors="replace")
+    rows = [line.split() for line in said.splitlines()[1:]]
+    if not rows:
+        return None
+    text, data, bss = (int(word) for word in rows[0][:3])
+    return Measured(text, data + bss, _stack(folder / "network.su"))
+
+
+def _stack(path: Path) -> int | None:
+    """The largest sum of the frames of one function of each level."""
+    if not path.is_file():
+        return None
+    frames: dict[int, int] = defaultdict(int)
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        where, size, _ = line.split("\t")
+        name = where.rsplit(":", 1)[1].split(".")[0]
+        level = next(i for i, pattern in enumerate(LEVELS) if re.fullmatch(pattern, name))
+        frames[level] = max(frames[level], int(size))
+    return sum(frames.values())
+
+
+def measured(plan: Plan, folder: Path, machine: Machine, notes: list[str]) -> list[str]:
+    """What exceeds the stated sizes; notes get the measured ones."""
+    found = measure(folder, machine)
+    if found is None:
+        notes.append("sizes: not measured, there is no program 'size'")
+        return []
+    stated = sizes_of(plan)
+    notes.append(
+        f"sizes of {machine.name} -Os: flash {found.flash} of {stated.flash} stated,"
+        f" RAM {found.ram} of {stated.ram}, stack {found.stack} of {stated.stack}"
+    )
+    pairs = {
+        "flash": (found.flash, stated.flash),
+        "RAM": (found.ram, stated.ram),
+        "stack": (found.stack or 0, stated.stack),
+    }
+    return [
+        f"{what}: {actual} bytes, {limit} were stated"
+        for what, (actual, limit) in pairs.items()
+        if actual > limit
+    ]

@@ -1,0 +1,172 @@
+"""Verification of an emitted program: compiled here, run, and compared with the reference."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from snn_backends.c import emission, golden, machines, sizes, traces
+from snn_backends.c.machines import SANITIZERS, Machine
+from snn_backends.c.plan import Plan
+from snn_compile.errors import DeviceError
+from snn_compile.hil.divergence import Divergence
+from snn_compile.hil.verification import Verification
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.pluralize import pluralize
+from snn_compile.sim.batches import Advance, no_progress
+
+AGAINST = "c"
+WATCHED, EMULATED = 100_000_000, 100_000_000
+"""Synapses of all stimuli of a program that watches itself, and of one in an emulator."""
+
+
+@dataclass
+class Verifier:
+    """One verification of a network's program.
+
+    Attributes:
+        plan: of the program.
+        time_limit: seconds for everything together.
+        advance: progress callback, in stimuli compared.
+        host: this machine.
+        others: machines in emulators.
+    """
+
+    plan: Plan
+    time_limit: float
+    advance: Advance
+    host: Machine
+    others: Sequence[Machine]
+    _begin: float = field(default_factory=time.monotonic)
+    _compared: int = 0
+    _steps: int = 0
+    _faults: list[str] = field(default_factory=list)
+    _notes: list[str] = field(default_factory=list)
+    _found: Divergence | None = None
+
+    def verify(self, frames: Int) -> Verification:
+        """Compare every message on this machine and in each emulator, and the stated sizes.
+
+        The files that are compiled are made here from the network, never taken from a folder. What
+        a program with sanitizers or an emulator would take too long for runs with fewer stimuli;
+        one that the compiler optimizes runs with all.
+        """
+        each = golden.operations(self.plan.program)
+        few = min(len(frames), max(1, WATCHED // each))
+        watched = machines.has_sanitizers(self.host)
+        with tempfile.TemporaryDirectory(prefix="snn-compile-c-") as name:
+            folder = Path(name)
+            emission.write(self.plan, folder)
+            (folder / "trace.c").write_text(emission.trace_program(), encoding="utf-8")
+            if watched:
+                flags = ("-O1", *SANITIZERS)
+                self._run(folder, self.host, flags, frames[:few], "sanitizers", few == len(frames))
+            if not watched or few < len(frames):
+                self._run(folder, self.host, ("-O2",), frames, "optimized", True)
+            fewer = min(len(frames), max(1, EMULATED // each))
+            for machine in self.others:
+                self._run(folder, machine, ("-O1",), frames[:fewer], "", False)
+            self._faults += sizes.measured(self.plan, folder, self.host, self._notes)
+            self._selftest(folder)
+        where = ", ".join(machine.name for machine in (self.host, *self.others))
+        without = "" if watched else " (without sanitizers: the compiler has none)"
+        return Verification(
+            against=AGAINST,
+            mode=f"compiled by {where}{without}: every message",
+            stimuli=len(frames),
+            steps=self._steps,
+            compared=self._compared,
+            equal=not self._faults,
+            first_divergence=self._found,
+            details=(*self._faults, *self._notes),
+        )
+
+    def _run(
+        self,
+        folder: Path,
+        machine: Machine,
+        flags: tuple[str, ...],
+        frames: Int,
+        how: str,
+        shown: bool,
+    ) -> None:
+        name = f"{machine.name}, {how}" if how else machine.name
+        given = 1 if self.plan.sends_once else self.plan.rows
+        hook = ("-DSNN_TRACE=snn_trace", f"-DROWS_GIVEN={given}")
+        machine.compile(folder, *flags, *hook, "network.c", "trace.c", "-o", "trace")
+        traces.write_stimuli(self.plan, frames, folder / "stimuli")
+        advance = self.advance if shown else no_progress
+        outcome = self._compare(folder, machine, frames, name, advance)
+        self._compared += outcome.compared
+        self._steps += len(frames) * self.plan.rows
+        self._notes.append(
+            f"{name}: {pluralize(len(frames), 'stimulus')}, {outcome.compared} values"
+        )
+        if outcome.divergence is not None:
+            self._faults.append(f"{name}: {outcome.divergence}")
+            self._found = self._found or outcome.divergence
+
+    def _compare(
+        self, folder: Path, machine: Machine, frames: Int, name: str, advance: Advance
+    ) -> traces.Comparison:
+        left = self.time_limit - (time.monotonic() - self._begin)
+        command = [*machine.run, str(folder / "trace"), "stimuli", str(len(frames))]
+        with (folder / "said").open("w+b") as said:
+            child = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=machines.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=said,
+            )
+            late = threading.Timer(max(left, 1.0), child.kill)
+            late.start()
+            try:
+                if child.stdout is None:
+                    raise DeviceError("the program has no output", code="c-failed")
+                outcome = traces.compare(self.plan, frames, child.stdout, advance)
+                child.wait()
+            except EOFError:
+                child.wait()
+                outcome = None
+            finally:
+                late.cancel()
+                child.kill()
+                child.wait()
+                if child.stdout is not None:
+                    child.stdout.close()
+            said.seek(0)
+            words = said.read(4096).decode(errors="replace").strip()
+        if time.monotonic() - self._begin > self.time_limit:
+            raise DeviceError(
+                f"{name}: the program did not finish within {self.time_limit:g} s",
+                code="device-timeout",
+                hint="verify fewer stimuli or allow more time",
+            )
+        if outcome is None or child.returncode:
+            status = f"exit status {child.returncode}" + (f": {words}" if words else "")
+            raise DeviceError(f"{name}: the program failed, {status}", code="c-failed")
+        return outcome
+
+    def _selftest(self, folder: Path) -> None:
+        """The golden vectors of the folder, on the object whose sizes were measured."""
+        self.host.compile(folder, "selftest.c", "network.o", "-o", "selftest")
+        done = subprocess.run(
+            [folder / "selftest"],
+            env=machines.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=max(self.time_limit, 1.0),
+            check=False,
+        )
+        said = done.stdout.decode(errors="replace").strip()
+        if done.returncode:
+            self._faults.append(f"its self-test: {said or f'exit status {done.returncode}'}")
+        else:
+            self._notes.append(f"its self-test: {said}")

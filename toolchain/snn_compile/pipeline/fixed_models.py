@@ -1,0 +1,304 @@
+"""Compilation of a network that is in fixed point already: nothing is converted or quantized."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from snn_compile.convert.data_findings import trains_findings
+from snn_compile.convert.expand import maps_shape
+from snn_compile.errors import CapacityError, Origin, UsageError, raise_all
+from snn_compile.fit import fit_findings, fit_program
+from snn_compile.ir.encoding import InputEncoding, OutputDecoding
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import VOLTAGE_LIMIT, Population, QuantizedGraph
+from snn_compile.ir.spiking import InputCoding
+from snn_compile.mapping import map_program
+from snn_compile.options import SPIKING, CompileOptions
+from snn_compile.passes import Finding
+from snn_compile.pipeline.described_data import with_class_names
+from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task
+from snn_compile.pipeline.inputs import stimulus
+from snn_compile.pipeline.spiking_input import chosen_coding, range_of, train_request
+from snn_compile.plugins import Arrival, FixedFrontend, ImportedFixed
+from snn_compile.pluralize import pluralize
+from snn_compile.quantize.quantize import LayerNumbers
+from snn_compile.report import assemble
+from snn_compile.report.evaluation import Outcome, decoded, described
+from snn_compile.report.journal import Journal
+from snn_compile.report.ladder import Ladder
+from snn_compile.report.layers import Activity
+from snn_compile.report.shards import Answers, join, shards_of
+from snn_compile.samples.arrays import Samples
+from snn_compile.samples.outputs import Expected, OutputShapes, stated_kinds
+from snn_compile.samples.rows import Array, blocks
+from snn_compile.samples.spike_trains import TrainData, load_trains
+from snn_compile.sim import bounds, engine
+from snn_compile.sim.batches import Advance, no_progress
+from snn_compile.sim.frames import encoded
+from snn_compile.sim.reference import Run, join_runs
+from snn_compile.targets.target import Target
+
+FACTS = {"network": SPIKING, "coding": "rate"}
+"""Properties that decide which options apply."""
+
+
+def check_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> CheckResult:
+    """Import a network and map it; count the messages of samples, if there are any.
+
+    Raises:
+        CompileError: as ``prepare_fixed``.
+    """
+    imported = frontend.read_fixed(task.path, task.options)
+    samples = _samples(imported, task, _outputs(imported, task.options))
+    arrival = _arrival(imported, task.options, samples, str(task.path))
+    program, findings = _fitted(imported.network(arrival), task.target, task.options)
+    mapped = map_program(program, task.target, task.placement)
+    found = (*imported.findings, *fit_findings(findings), *mapped.findings)
+    activity = None
+    if samples.evaluate is not None:
+        encoding = _encoding(imported, arrival)
+        found += tuple(_cut(samples.evaluate, arrival))
+        runs = list(_runs(program, encoding, samples.evaluate))
+        activity = Activity(join_runs(runs, record=False).activity, len(samples.evaluate))
+    return CheckResult(imported, None, mapped.graph, found, journal.timing, activity)
+
+
+def prepare_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> PreparedNetwork:
+    """Import a network in fixed point.
+
+    Calibration data determine only the range of the input. Samples are (N, T, *input shape)
+    trains, or (N, *input shape) frames that are constant over the window.
+
+    Raises:
+        CompileError: defects of the file, the data or the options.
+    """
+    options = task.options
+    with journal.timed("import"):
+        imported = frontend.read_fixed(task.path, options)
+    journal.add_findings(imported.findings)
+    journal.add_findings(assemble.ignored(options, FACTS))
+    outputs = _outputs(imported, options)
+    samples = _samples(imported, task, outputs)
+    options = with_class_names(options, samples)
+    arrival = _arrival(imported, options, samples, str(task.path))
+    is_train = arrival.coding is InputCoding.EVENTS
+    journal.add_findings(trains_findings(samples.calibrate, samples.evaluate, trains=is_train))
+    journal.observer.stage("import", f"{imported.n_nodes} layers, in fixed point already")
+    program, findings = _fitted(imported.network(arrival), task.target, options)
+    journal.add_findings([*findings, *_cut(samples.evaluate, arrival)])
+    encoding = _encoding(imported, arrival)
+    decodings = {
+        node.id: OutputDecoding(imported.units[node.id], imported.output_shapes[node.id])
+        for node in program.readouts
+    }
+    numbers = {node.id: _numbers(program, node, imported) for node in program.populations}
+    by_name = {
+        one.name: one
+        for one in (samples.evaluate.expected if samples.evaluate else outputs.expected({}, 0, ""))
+    }
+    expected = tuple(by_name[str(output)] for output in decodings)
+    facts = {"input_shape": list(imported.input_shape), "weights": imported.n_weights}
+    in_effect = options.in_effect(FACTS, assemble.used(program, arrival.coding))
+    return PreparedNetwork(
+        program,
+        encoding,
+        decodings,
+        stimulus(samples.evaluate or samples.calibrate, program, encoding, options.seed),
+        task.target,
+        options.emit,
+        task.provenance,
+        partial(_evaluate, _Fixed(program, encoding, decodings, expected), samples.evaluate),
+        partial(assemble.report, task.path, in_effect, facts, numbers, None, journal),
+        None,
+        task.placement,
+    )
+
+
+def _outputs(imported: ImportedFixed, options: CompileOptions) -> OutputShapes:
+    shapes = {str(name): of_output for name, of_output in imported.output_shapes.items()}
+    outputs = OutputShapes(shapes, stated_kinds(options.output_kind))
+    raise_all(outputs.unknown())
+    return outputs
+
+
+def _samples(imported: ImportedFixed, task: Task, outputs: OutputShapes) -> TrainData:
+    request = train_request("input", imported.input_shape, imported.window.n_steps, task.options)
+    return load_trains(request, task.options, outputs, task.calibrate, task.evaluate)
+
+
+def _arrival(
+    imported: ImportedFixed, options: CompileOptions, samples: TrainData, file: str
+) -> Arrival:
+    """How the input arrives, with the range of the samples where these are wider.
+
+    Raises:
+        UsageError: the network takes no such input.
+    """
+    allowed = {arrival.coding: arrival for arrival in imported.arrivals}
+    assumed = imported.arrivals[0].coding
+    coding = chosen_coding(imported.window.coding, assumed, options, samples.trains)
+    if coding not in allowed:
+        listed = " or ".join(one.value for one in allowed)
+        raise UsageError(
+            f"the network takes {listed}, not {coding.value}",
+            code="bad-option",
+            origin=Origin(file),
+            hint="give trains (N, T, ...), with a frame for every step"
+            if coding is InputCoding.CURRENT
+            else "give frames (N, ...), which are constant over the window",
+        )
+    arrival = allowed[coding]
+    if samples.calibrate is None:
+        return arrival
+    low, high = _whole_range(samples.calibrate)
+    return replace(arrival, low=min(low, arrival.low), high=max(high, arrival.high))
+
+
+def _whole_range(samples: Samples) -> tuple[int, int]:
+    """The smallest and the largest value.
+
+    Raises:
+        UsageError: some are not whole: the network has no unit to round them by.
+    """
+    low, high, is_whole = range_of(samples)
+    if not is_whole:
+        raise UsageError(
+            "the samples are not whole numbers, and a network in fixed point states no unit",
+            code="not-whole",
+            origin=Origin(samples.file) if samples.file else None,
+            hint="give the integers that the network was trained on",
+        )
+    return int(low), int(high)
+
+
+def _encoding(imported: ImportedFixed, arrival: Arrival) -> InputEncoding:
+    """The integers themselves, within the range."""
+    shape = imported.input_shape
+    maps = maps_shape(shape)
+    if arrival.coding is InputCoding.EVENTS:
+        n_steps = imported.window.n_steps
+        shape, maps = (n_steps, *shape), (n_steps, *maps)
+    return InputEncoding(np.ones(1), arrival.low, arrival.high, shape, maps)
+
+
+def _cut(samples: Samples | None, arrival: Arrival) -> list[Finding]:
+    """A warning if evaluation samples exceed the range of the input."""
+    if samples is None:
+        return []
+    _whole_range(samples)
+    low, high = arrival.low, arrival.high
+    n_cut = sum(int(((x < low) | (x > high)).sum()) for x in blocks(samples.x))
+    if not n_cut:
+        return []
+    return [
+        Finding(
+            f"{n_cut:,} values of the input are not between {low} and {high}, and are cut to it",
+            Origin(samples.file) if samples.file else None,
+            "input-cut",
+            "set --calibrate to samples, whose range becomes that of the input",
+            warning=True,
+        )
+    ]
+
+
+def _fitted(
+    program: QuantizedGraph, target: Target, options: CompileOptions
+) -> tuple[QuantizedGraph, tuple[Finding, ...]]:
+    """The network, fitted to the target.
+
+    Raises:
+        CapacityError: a state could overflow, or a layer exceeds a core.
+    """
+    raise_all([_overflow(node) for node in program.populations if _overflows(program, node)])
+    found = fit_program(program, target, stock=False, approximate=options.allow_approximate)
+    return found.graph, found.findings
+
+
+def _overflows(program: QuantizedGraph, node: Population) -> bool:
+    if node.wraps:
+        return False
+    interval = bounds.states(program.graph, node, program.window.n_steps)
+    return interval.magnitude > min(node.state.max, VOLTAGE_LIMIT)
+
+
+def _overflow(node: Population) -> CapacityError:
+    return CapacityError(
+        f"the potential of layer '{node.id}' could leave {node.state.bits} bits",
+        code="state-overflow",
+        origin=node.origin,
+        hint="use fewer steps: -T",
+    )
+
+
+def _numbers(program: QuantizedGraph, node: Population, imported: ImportedFixed) -> LayerNumbers:
+    """What a report says of a population whose integers were given."""
+    groups = program.synapses_into(node)
+    states = bounds.states(program.graph, node, program.window.n_steps)
+    return LayerNumbers(
+        unit=imported.units.get(node.id, np.ones(node.shape[0])),
+        weight_bits=max(group.weight.format.bits for group in groups),
+        fraction_bits=node.bits_below_weights,
+        saturated=0.0,
+        largest=states.magnitude,
+        bias=node.bias.values.astype(np.float64),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Fixed:
+    """A network and what its outputs mean.
+
+    Attributes:
+        program: the network.
+        encoding: of the input.
+        decodings: of each output.
+        expected: of each output.
+    """
+
+    program: QuantizedGraph
+    encoding: InputEncoding
+    decodings: Mapping[NodeId, OutputDecoding]
+    expected: tuple[Expected, ...]
+
+
+def _runs(
+    program: QuantizedGraph,
+    encoding: InputEncoding,
+    samples: Samples,
+    advance: Advance = no_progress,
+) -> Iterator[Run]:
+    """The run of each part of the samples, in order."""
+    for shard in shards_of(samples.x):
+        yield engine.run(program, encoded(encoding, shard.x), first=shard.start, advance=advance)
+
+
+def _evaluate(network: _Fixed, samples: Samples | None, journal: Journal) -> Outcome:
+    """Accuracy in fixed point, with labels; there is no other network to agree with."""
+    ladder = Ladder(network.expected)
+    if samples is None:
+        return Outcome(more={"outputs": described(network.decodings, ladder)})
+    parts = []
+    with journal.progress("evaluate", pluralize(len(samples), "sample"), len(samples)) as advance:
+        for run in _runs(network.program, network.encoding, samples, advance):
+            of_shard = Ladder(network.expected)
+            values = decoded(network.decodings, run)
+            stages: dict[str, Sequence[Array]] = {
+                "fixed": [some[:] for some in of_shard.answers_of(values)]
+            }
+            parts.append(Answers(stages, "the network of the file", run.activity))
+        answers = join(network.expected, iter(parts))
+    labelled = any(one.y is not None for one in network.expected)
+    if labelled:
+        ladder.add_answers("fixed", answers.stages["fixed"], answers.note)
+        ladder.repeat("mapped", "fixed")
+    return Outcome(
+        ladder.rungs,
+        Activity(answers.activity, len(samples)),
+        {},
+        engine.simulator(network.program),
+        more={"outputs": described(network.decodings, ladder, samples.x if labelled else None)},
+    )

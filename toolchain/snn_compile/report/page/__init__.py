@@ -1,0 +1,1 @@
+"""What the sections of ``report.html`` show, computed from ``report.json`` alone."""
