@@ -80,10 +80,11 @@ def _shown(handler: Handler) -> Handler:
     async def shown(request: Request) -> Response:
         try:
             return await handler(request)
-        except (OutsideError, UploadError) as error:
-            status = getattr(error, "status", 404)
-            text = str(error) if status != 404 else "There is nothing of this name in the folder."
-            return HTMLResponse(pages.message(text), status)
+        except OutsideError:
+            text = "There is nothing of this name in the folder."
+            return HTMLResponse(pages.message(text), 404)
+        except UploadError as error:
+            return HTMLResponse(pages.message(str(error)), error.status)
         except CompileError as error:
             return HTMLResponse(pages.message(str(error)), 422)
 
