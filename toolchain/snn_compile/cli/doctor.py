@@ -23,6 +23,8 @@ OPTIONAL = {
     "torch": "trains networks (extra tune)",
     "neurobench": "NeuroBench's harness (extra neurobench)",
     "cryptography": "signs compiled folders and checks them (extra sign)",
+    "starlette": "the page of snn-compile ui (extra ui)",
+    "uvicorn": "serves it (extra ui)",
     "sklearn": "only for examples/make_digits.py",
 }
 
