@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snn_compile import memory
-from snn_compile.errors import CompileError, ModelError, Origin, raise_all
+from snn_compile.errors import CompileError, ModelError, Origin, UsageError, raise_all
 from snn_compile.files.documents import (
     DamagedError,
     TooLargeError,

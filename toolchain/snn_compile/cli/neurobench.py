@@ -74,7 +74,7 @@ def command(
     )
     require_present({"--data": data})
     from snn_compile.neurobench.harness import measure
-    from snn_compile.pipeline.inputs import samples_for
+    from snn_compile.pipeline.compiled_data import samples_for
 
     observer = progress_observer(quiet=quiet, no_progress=no_progress)
     compiled = trust.open_folder(folder, signer)

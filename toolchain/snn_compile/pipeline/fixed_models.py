@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from snn_compile.convert.data_findings import trains_findings
 from snn_compile.convert.expand import maps_shape
 from snn_compile.errors import CapacityError, Origin, UsageError, raise_all
 from snn_compile.fit import fit_findings, fit_program
@@ -18,9 +19,10 @@ from snn_compile.ir.spiking import InputCoding
 from snn_compile.mapping import map_program
 from snn_compile.options import SPIKING, CompileOptions
 from snn_compile.passes import Finding
+from snn_compile.pipeline.described_data import with_class_names
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task
 from snn_compile.pipeline.inputs import stimulus
-from snn_compile.pipeline.spiking_input import chosen_coding, range_of
+from snn_compile.pipeline.spiking_input import chosen_coding, range_of, train_request
 from snn_compile.plugins import Arrival, FixedFrontend, ImportedFixed
 from snn_compile.pluralize import pluralize
 from snn_compile.quantize.quantize import LayerNumbers
@@ -81,7 +83,10 @@ def prepare_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> Prep
     journal.add_findings(assemble.ignored(options, FACTS))
     outputs = _outputs(imported, options)
     samples = _samples(imported, task, outputs)
+    options = with_class_names(options, samples)
     arrival = _arrival(imported, options, samples, str(task.path))
+    is_train = arrival.coding is InputCoding.EVENTS
+    journal.add_findings(trains_findings(samples.calibrate, samples.evaluate, trains=is_train))
     journal.observer.stage("import", f"{imported.n_nodes} layers, in fixed point already")
     program, findings = _fitted(imported.network(arrival), task.target, options)
     journal.add_findings([*findings, *_cut(samples.evaluate, arrival)])
@@ -121,8 +126,8 @@ def _outputs(imported: ImportedFixed, options: CompileOptions) -> OutputShapes:
 
 
 def _samples(imported: ImportedFixed, task: Task, outputs: OutputShapes) -> TrainData:
-    shape, n_steps = imported.input_shape, imported.window.n_steps
-    return load_trains(task.options, shape, n_steps, outputs, task.calibrate, task.evaluate)
+    request = train_request("input", imported.input_shape, imported.window.n_steps, task.options)
+    return load_trains(request, task.options, outputs, task.calibrate, task.evaluate)
 
 
 def _arrival(

@@ -16,8 +16,9 @@ from snn_compile.lowering import for_target
 from snn_compile.mapping import map_program
 from snn_compile.options import INTEGERS, UNCALIBRATED, CompileOptions
 from snn_compile.passes import Finding
+from snn_compile.pipeline.compiled_data import samples_for
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task
-from snn_compile.pipeline.inputs import samples_for, stimulus
+from snn_compile.pipeline.inputs import stimulus
 from snn_compile.plugins import ImportedIntegers, ReadsIntegers, frontend_for
 from snn_compile.pluralize import pluralize
 from snn_compile.quantize.quantize import LayerNumbers

@@ -9,18 +9,27 @@ import numpy as np
 from snn_compile.convert.expand import maps_shape
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.ir.encoding import Encoding, InputEncoding
-from snn_compile.ir.graph import Graph
+from snn_compile.ir.graph import Graph, Shape
 from snn_compile.ir.spiking import InputCoding, Synapses
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.plugins import ImportedSpiking
 from snn_compile.samples.arrays import Samples
+from snn_compile.samples.readers import Request
 from snn_compile.samples.rows import blocks
 from snn_compile.samples.spike_trains import TrainData
 
 MAX_INTEGER = 1 << 15
 """Whole numbers up to this size are not rescaled."""
+
+
+def train_request(name: str, shape: Shape, n_steps: int, options: CompileOptions) -> Request:
+    """What a network that spikes already takes: its input's name, shape and steps."""
+    samples, step_us = options.samples or 0, options.event_step
+    return Request(
+        {name: shape}, None, options.labels, samples, options.seed, n_steps=n_steps, step_us=step_us
+    )
 
 
 def input_coding_of(

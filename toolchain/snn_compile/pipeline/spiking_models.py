@@ -27,6 +27,7 @@ from snn_compile.pipeline.spiking_input import (
     driven,
     encoding_of,
     input_coding_of,
+    train_request,
 )
 from snn_compile.pipeline.spread.shards import in_order, unpickled
 from snn_compile.plugins import SpikingFrontend
@@ -43,7 +44,6 @@ from snn_compile.report.observed.messages import SAMPLES
 from snn_compile.report.shards import Answers, Shard, join, shards_of
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.outputs import Expected, OutputShapes, stated_kinds
-from snn_compile.samples.readers import Request
 from snn_compile.samples.rows import Array, Rows
 from snn_compile.samples.spike_trains import TrainData, load_trains
 from snn_compile.sim import engine, spiking
@@ -99,15 +99,7 @@ def prepare_spiking(
     shapes = {str(name): of_output for name, of_output in imported.output_shapes.items()}
     outputs = OutputShapes(shapes, stated_kinds(options.output_kind))
     raise_all(outputs.unknown())
-    request = Request(
-        {str(imported.network.input.id): shape},
-        None,
-        options.labels,
-        options.samples or 0,
-        options.seed,
-        n_steps=n_steps,
-        step_us=options.event_step,
-    )
+    request = train_request(str(imported.network.input.id), shape, n_steps, options)
     samples = load_trains(request, options, outputs, task.calibrate, task.evaluate)
     options = with_class_names(options, samples)
     arrival = input_coding_of(imported, options, samples.trains)

@@ -24,7 +24,7 @@ from snn_compile.options import AUTO, CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
 from snn_compile.printable import printable
-from snn_compile.quantize.quantize import LayerNumbers
+from snn_compile.quantize.quantize import LayerNumbers, Quantization
 from snn_compile.report import figures
 from snn_compile.report.bill import with_bill
 from snn_compile.report.environment import environment
