@@ -211,16 +211,21 @@ def test_changed_files_are_refused(change, emitted, tmp_path):
     assert caught.value.hint
 
 
+def outcome(read, path):
+    try:
+        return read(path)
+    except CompileError as error:
+        return error
+
+
 @pytest.mark.parametrize("words", [b'"window"', b"integers 1"])
 def test_text_that_is_none_is_refused(words, emitted, tmp_path):
     content = (emitted / "onnx" / file.INTEGERS).read_bytes()
     path = tmp_path / "bad.onnx"
     path.write_bytes(content.replace(words, words[:-1] + b"\xff"))
     for read in (OnnxFrontend().read_integers, OnnxFrontend().read):
-        try:
-            assert read(path) is None
-        except CompileError as error:
-            assert error.origin is not None
+        said = outcome(read, path)
+        assert said is None or said.origin is not None
 
 
 def test_the_words_alone_are_no_metadata(tmp_path, examples):
