@@ -22,7 +22,7 @@ from snn_compile.errors import CapacityError, CompileErrors, DeviceError, UsageE
 from snn_compile.ir.fixedpoint import Overflow, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph, NodeId
-from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.quantized import LeakyReadout, QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
 
 
@@ -291,6 +291,20 @@ def test_numbers_beyond_64_bits():
     far = {node.id: node.changed(exponent=32) for node in program.synapses_into(first)}
     (error,) = CBackend().check(changed(program, **{first.id: steep}, **far))
     assert error.code == "c-width"
+
+
+# Models without a conformance vector -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("decays", [(4095, 0), (700, 90)])
+def test_an_output_that_leaks(tmp_path, decays):
+    program, frames = networks.mlp(4, "leaky", 6)
+    (out,) = program.readouts
+    du, dv = decays
+    leaky = LeakyReadout(**out.common_fields, bias=out.bias, current_decay=du, voltage_decay=dv)
+    program = changed(program, **{out.id: leaky})
+    outcome = verified(program, emitted(program, tmp_path / "c"), frames[:3])
+    assert outcome.equal, outcome.details
 
 
 # What is noticed ---------------------------------------------------------------------------------

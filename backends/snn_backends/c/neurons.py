@@ -19,8 +19,10 @@ from snn_compile.ir.models.piecewise_linear import Lines
 from snn_compile.ir.quantized import (
     ClipFloorNeurons,
     CubaLIFNeurons,
+    DelayNeurons,
     GradedNeurons,
     IFNeurons,
+    LeakyReadout,
     PiecewiseLinearDeltaNeurons,
     PiecewiseLinearNeurons,
     PiecewiseLinearWindowNeurons,
@@ -75,7 +77,8 @@ class Form:
         sum: type in which what arrives is added up, and the potential computed.
         parameters: tensors by the name that the macro uses.
         bounded: of the potential.
-        states: type of each value that a neuron keeps from step to step.
+        states: type of each value that a neuron keeps from step to step; of those that wait, one
+            for each step of the delay.
         numbers: what else the macro uses.
     """
 
@@ -258,22 +261,25 @@ def _of_firing(node: IFNeurons | SignedIFNeurons) -> dict[str, QTensor]:
     return {"bias": node.bias, "threshold": node.threshold, "initial": start}
 
 
-def _leaky(node: CubaLIFNeurons, context: Context) -> Form:
-    """Loihi's own neuron: a current that wraps, a potential that saturates."""
+def _leaky(node: CubaLIFNeurons | LeakyReadout, context: Context) -> Form:
+    """Loihi's own neuron, and its potential: a current that wraps, a potential that saturates."""
     step = context.step
-    bias = max(abs(end) for end in _ends(node.bias))
-    added = (step.magnitude << 6) + bias * node.filtered_bias
+    fires = isinstance(node, CubaLIFNeurons)
+    filtered = fires and node.filtered_bias
+    parameters = {"bias": node.bias}
+    if fires:
+        parameters["threshold"] = node.threshold
+        if node.drop is not None:
+            parameters["drop"] = node.drop
+    largest = {name: max(abs(end) for end in _ends(t)) for name, t in parameters.items()}
+    bias, drop = largest["bias"], largest.get("drop", 0)
+    added = (step.magnitude << 6) + bias * filtered
     # From within a turn of 2**24, one turn back leads into the range; else it may grow.
     current = 1 << 23 if added <= 1 << 24 else 4096 * (added + (1 << 24))
     if current * 4096 > INT64_MAX:
         raise OverflowError(f"currents of up to {current} have no type for their decay")
     limit = min(node.state.max, VOLTAGE_LIMIT)
-    drop = 0 if node.drop is None else max(abs(end) for end in _ends(node.drop))
-    threshold = max(abs(end) for end in _ends(node.threshold))
-    _wide((threshold << 6) + bias + drop + current + (limit << 13))
-    parameters = {"bias": node.bias, "threshold": node.threshold}
-    if node.drop is not None:
-        parameters["drop"] = node.drop
+    _wide((largest.get("threshold", 0) << 6) + bias + drop + current + (limit << 13))
     states = {"potential": holding(-limit - drop, limit + drop)}
     keep_current, keep_potential = 4095 - node.current_decay, 4096 - node.voltage_decay
     if keep_current:
@@ -281,12 +287,23 @@ def _leaky(node: CubaLIFNeurons, context: Context) -> Form:
     numbers = {
         "keep_current": keep_current,
         "keep_potential": keep_potential,
-        "filtered": node.filtered_bias,
-        "subtract": node.drop is not None,
+        "filtered": filtered,
+        "subtract": "drop" in parameters,
         "limit": limit,
     }
     total = accumulator(step.magnitude)
     return Form("leaky", total, parameters, Bounded("", -limit, limit), states, numbers)
+
+
+def _waiting(node: DelayNeurons, context: Context) -> Form:
+    """Neurons that pass messages on later: a ring of those that wait."""
+    step = context.step
+    if step.low < node.low or step.high > node.high:
+        raise ValueError(f"its messages may leave {node.low} to {node.high}")
+    states = {"waiting": holding(node.low, node.high)} if node.delay else {}
+    numbers = {"delay": node.delay}
+    within = Bounded("", node.low, node.high)
+    return Form("waiting", accumulator(step.magnitude), {}, within, states, numbers)
 
 
 def _adding(node: Readout, context: Context) -> Form:
@@ -346,6 +363,8 @@ _FORMS: dict[type[Population], Callable[[Any, Context], Form]] = {
     IFNeurons: _firing,
     SignedIFNeurons: _signed,
     CubaLIFNeurons: _leaky,
+    LeakyReadout: _leaky,
+    DelayNeurons: _waiting,
     Readout: _adding,
     ProbedReadout: _adding,
     StartedReadout: _started,
