@@ -264,10 +264,9 @@ def _of_firing(node: IFNeurons | SignedIFNeurons) -> dict[str, QTensor]:
 def _leaky(node: CubaLIFNeurons | LeakyReadout, context: Context) -> Form:
     """Loihi's own neuron, and its potential: a current that wraps, a potential that saturates."""
     step = context.step
-    fires = isinstance(node, CubaLIFNeurons)
-    filtered = fires and node.filtered_bias
+    filtered = isinstance(node, CubaLIFNeurons) and node.filtered_bias
     parameters = {"bias": node.bias}
-    if fires:
+    if isinstance(node, CubaLIFNeurons):
         parameters["threshold"] = node.threshold
         if node.drop is not None:
             parameters["drop"] = node.drop
