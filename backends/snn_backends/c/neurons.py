@@ -19,8 +19,10 @@ from snn_compile.ir.models.piecewise_linear import Lines
 from snn_compile.ir.quantized import (
     ClipFloorNeurons,
     CubaLIFNeurons,
+    DelayNeurons,
     GradedNeurons,
     IFNeurons,
+    LeakyReadout,
     PiecewiseLinearDeltaNeurons,
     PiecewiseLinearNeurons,
     PiecewiseLinearWindowNeurons,
@@ -34,8 +36,10 @@ from snn_compile.ir.quantized import (
     SigmaDeltaNeurons,
     SigmaDeltaReadout,
     SignedIFNeurons,
+    StartedReadout,
     SyncIFNeurons,
     SyncReadout,
+    ThresholdDeltaNeurons,
 )
 from snn_compile.ir.spiking import Reset
 from snn_compile.sim import bounds
@@ -254,20 +258,23 @@ def _of_firing(node: IFNeurons | SignedIFNeurons) -> dict[str, QTensor]:
     return {"bias": node.bias, "threshold": node.threshold, "initial": start}
 
 
-def _leaky(node: CubaLIFNeurons, context: Context) -> Form:
-    """Loihi's own neuron: a current that wraps, a potential that saturates."""
-    step = context.step
+def _leaky(node: CubaLIFNeurons | LeakyReadout, context: Context) -> Form:
+    """Loihi's own neuron, or its potential: a current that wraps, a potential that saturates."""
+    step, fires = context.step, isinstance(node, CubaLIFNeurons)
     bias = max(abs(end) for end in _ends(node.bias))
-    added = (step.magnitude << 6) + bias * node.filtered_bias
+    filtered = isinstance(node, CubaLIFNeurons) and node.filtered_bias
+    added = (step.magnitude << 6) + bias * filtered
     # From within a turn of 2**24, one turn back leads into the range; else it may grow.
     current = 1 << 23 if added <= 1 << 24 else 4096 * (added + (1 << 24))
     if current * 4096 > INT64_MAX:
         raise OverflowError(f"currents of up to {current} have no type for their decay")
     limit = min(node.state.max, VOLTAGE_LIMIT)
-    drop = 0 if node.drop is None else max(abs(end) for end in _ends(node.drop))
-    parameters = {"bias": node.bias, "threshold": node.threshold}
-    if node.drop is not None:
-        parameters["drop"] = node.drop
+    parameters, drop = {"bias": node.bias}, 0
+    if isinstance(node, CubaLIFNeurons):
+        parameters["threshold"] = node.threshold
+        if node.drop is not None:
+            parameters["drop"] = node.drop
+            drop = max(abs(end) for end in _ends(node.drop))
     states = {"potential": holding(-limit - drop, limit + drop)}
     keep_current, keep_potential = 4095 - node.current_decay, 4096 - node.voltage_decay
     if keep_current:
@@ -275,11 +282,12 @@ def _leaky(node: CubaLIFNeurons, context: Context) -> Form:
     numbers = {
         "keep_current": keep_current,
         "keep_potential": keep_potential,
-        "filtered": node.filtered_bias,
-        "subtract": node.drop is not None,
+        "fires": fires,
+        "filtered": filtered,
+        "subtract": "drop" in parameters,
         "limit": limit,
     }
-    total = accumulator(step.magnitude)
+    total = accumulator(step.magnitude if fires else max(step.magnitude, limit))
     return Form("leaky", total, parameters, Bounded("", -limit, limit), states, numbers)
 
 
@@ -289,6 +297,39 @@ def _adding(node: Readout, context: Context) -> Form:
     kept = holding(potential.low, potential.high)
     states = {"potential": kept} if context.n_steps > 1 else {}
     return Form("adding", total, {"bias": node.bias}, potential, states)
+
+
+def _started(node: StartedReadout, context: Context) -> Form:
+    """A readout that adds up the steps of a window to what there was before."""
+    start, limit = _ends(node.initial_potential), min(node.state.max, VOLTAGE_LIMIT)
+    bias = max(abs(end) for end in _ends(node.bias))
+    before = max(limit, -start[0], start[1])
+    potential = Bounded("saturate", -limit, limit, limit)
+    states = {"potential": holding(-before, before)} if context.n_steps > 1 else {}
+    parameters = {"bias": node.bias, "initial": node.initial_potential}
+    total = accumulator(before + context.step.magnitude + bias)
+    return Form("adding", total, parameters, potential, states)
+
+
+def _changing(node: ThresholdDeltaNeurons, context: Context) -> Form:
+    """Neurons that send changes from a threshold on."""
+    limit, most = min(node.state.max, VOLTAGE_LIMIT), context.step.magnitude * context.n_steps
+    states = {"known": holding(-2 * limit, 2 * limit)}
+    if not node.of_frames:
+        states["total"] = holding(-most, most)
+    parameters = {"bias": node.bias, "threshold": node.threshold, "sent": node.sent}
+    numbers = {"frames": node.of_frames, "shift": node.shift, "limit": limit}
+    total = accumulator(context.step.magnitude)
+    return Form("changing", total, parameters, Bounded("", -limit, limit), states, numbers)
+
+
+def _late(node: DelayNeurons, context: Context) -> Form:
+    """Neurons that send a message some steps later."""
+    kept = holding(node.low, node.high)
+    states = {f"waiting{k}": kept for k in range(node.delay)}
+    total = accumulator(context.step.magnitude)
+    numbers = {"delay": node.delay}
+    return Form("late", total, {}, Bounded("", node.low, node.high), states, numbers)
 
 
 def _shown(node: Readout, context: Context) -> Form:
@@ -311,6 +352,10 @@ _FORMS: dict[type[Population], Callable[[Any, Context], Form]] = {
     IFNeurons: _firing,
     SignedIFNeurons: _signed,
     CubaLIFNeurons: _leaky,
+    ThresholdDeltaNeurons: _changing,
+    DelayNeurons: _late,
+    LeakyReadout: _leaky,
+    StartedReadout: _started,
     Readout: _adding,
     ProbedReadout: _adding,
     SyncReadout: _shown,
