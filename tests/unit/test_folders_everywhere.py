@@ -59,7 +59,7 @@ def test_what_is_held_at_once_is_held_against_the_memory():
     assert all_at_once(frames, "set").dtype == np.int64
     memory.limit_to(8 * frames.size - 1)
     try:
-        with pytest.raises(UsageError, match="set: error.too-large.: an array of 48 stimuli takes"):
+        with pytest.raises(UsageError, match="an array of 48 stimuli takes"):
             all_at_once(frames, "set")
     finally:
         memory.limit_to(None)
