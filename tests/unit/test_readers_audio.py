@@ -165,6 +165,7 @@ def test_what_would_be_read_wrongly_is_named_all_at_once(tmp_path):
         )
     (tmp_path / "odd.wav").write_bytes(content[:34] + struct.pack("<H", 64) + content[36:])
     (tmp_path / "short.wav").write_bytes(content[:20])
+    (tmp_path / "none.wav").write_bytes(content[:22] + bytes(2) + content[24:])
     said = refusals(tmp_path)
     for words in (
         "rate.wav: error[wrong-shape]: it has 16,000 samples a second, and the recipe 8,000",
@@ -176,6 +177,7 @@ def test_what_would_be_read_wrongly_is_named_all_at_once(tmp_path):
         "other.wav: error[unreadable-data]: its samples are format 999",
         "odd.wav: error[unreadable-data]: it has 64 bits a sample",
         "short.wav: error[unreadable-data]: cannot be decoded",
+        "none.wav: error[unreadable-data]: cannot be decoded (bad # of channels)",
     ):
         assert words in said
 

@@ -110,7 +110,7 @@ class Decoder:
         except wave.Error as error:
             number = re.fullmatch(r"unknown format: (\d+)", str(error))
             if number is None:
-                raise
+                raise DamagedError(str(error)) from error
             kind = _FORMATS.get(number[1], f"format {number[1]}")
             raise OtherSamplesError(f"its samples are {kind}, not integers") from error
         if len(content) != used * width:
