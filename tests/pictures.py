@@ -122,8 +122,9 @@ def _input(axis: Any, sample: np.ndarray) -> None:
     if sample.ndim == 4:  # a frame for each step
         sample = sample.sum(axis=0, dtype=float)
     if sample.ndim == 3 and len(sample) == 2:  # of both polarities
-        most = np.abs(sample).max()
-        axis.imshow(sample[1] - sample[0], cmap="RdBu", vmin=-most, vmax=most)
+        brighter = sample[1] - sample[0]
+        most = np.abs(brighter).max()
+        axis.imshow(brighter, cmap="RdBu", vmin=-most, vmax=most)
     elif sample.ndim == 3 and len(sample) == 3:
         shown = sample - sample.min()
         axis.imshow((shown / shown.max()).transpose(1, 2, 0))
