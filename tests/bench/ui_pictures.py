@@ -95,12 +95,19 @@ def write_all(browser: browsers.Browser, page: Page, folder: Path) -> None:
 
 
 def write_pictures(browser: browsers.Browser, page: Page) -> None:
-    """The two pictures of the documentation, in few colours."""
+    """The pictures of the documentation, in few colours."""
     from PIL import Image
 
-    for name, path, height in (("overview", "/", 900), ("session", SESSION, 1400)):
+    pictures = {
+        "overview": ("/", {"width": 1280, "height": 900}),
+        "session": (SESSION, {"width": 1280, "height": 1400}),
+        "narrow": ("/", {"width": 390, "height": 844}),
+        "narrow-session": (SESSION, {"width": 390, "height": 844}),
+        "dark": (SESSION, {"width": 1280, "height": 900, "dark": True}),
+    }
+    for name, (path, look) in pictures.items():
         target = ROOT / "docs" / "images" / f"ui-{name}.png"
-        with opened(browser, page, path, width=1280, height=height) as tab:
+        with opened(browser, page, path, **look) as tab:
             tab.screenshot(path=target)
         image = Image.open(target).convert("RGB").quantize(256)
         image.save(target, optimize=True)

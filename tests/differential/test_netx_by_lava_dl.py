@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import networks
 from snn_backends.netx import NetxBackend
 from snn_compile import compile_model
+from snn_compile.cli import main
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.sim import reference
@@ -78,3 +80,21 @@ def test_a_compiled_network(netx_python, examples, tmp_path):
     narrow = {"state_bits": 18, "weight_bits": 6, "emit": ()}
     compiled = compile_model(examples / "digits_mlp.onnx", calibrate=x, **options, **narrow)
     assert_equal(compiled.program, compiled.encoding(x), netx_python, tmp_path)
+
+
+def test_the_page_shows_how_to_read_a_file(netx_python, examples, tmp_path):
+    """The lines of ``docs/reference/netx.md``, as they stand."""
+    page = (examples.parent / "docs" / "reference" / "netx.md").read_text()
+    (lines,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    words = "--coding rate --reset zero --input poisson --weight-bits 6 -T 16 --state-bits 18"
+    folder = ["--emit", "netx", "-q", "-o", str(tmp_path / "mlp.snn")]
+    assert main([str(examples / "digits_mlp.onnx"), *words.split(), *folder]) == 0
+    done = subprocess.run(
+        [netx_python, "-W", "ignore", "-c", f"{lines}\nprint(len(net.layers))"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1] == "3"

@@ -17,6 +17,7 @@ NO_ENDS = "in NIR it is unbounded"
 ENGINE = {
     "*-burst": "the engine has no bursts",
     "cuba-subtract": "no leaky neurons with reset by subtraction",
+    "delays": "the engine has no Delay neurons",
     "wrap": "the engine has no states that wrap",
 }
 LAVA = {
@@ -47,6 +48,7 @@ NIR = {
     "*-cuba": LEAKY,
     "cuba-*": LEAKY,
     "mixed-*": "NIR does not round",
+    "delays": LEAKY,
     "threshold-delta": "send changes above a threshold",
     "stock-probed": "NIR has no outputs of this coding",
     "exponents": "NIR does not round",
@@ -73,6 +75,7 @@ NETX = {
     "*-sigma-delta": "netx's SigmaDelta has no multiplier",
     "payload-sigma-delta-*": "netx's SigmaDelta has no multiplier",
     "stream-still": "netx's SigmaDelta has no multiplier",
+    "delays": "no neuron like Delay",
     "threshold-delta": "netx never resets neurons that send changes",
     "*-burst": "several spikes",
     "mixed-signed": "no neuron like SignedIF",

@@ -22,10 +22,12 @@ from snn_compile.ir.quantized import (
     ClipFloorNeurons,
     ConvSynapses,
     CubaLIFNeurons,
+    DelayNeurons,
     DenseSynapses,
     GradedNeurons,
     IFNeurons,
     Input,
+    LeakyReadout,
     PiecewiseLinearDeltaNeurons,
     PiecewiseLinearNeurons,
     PiecewiseLinearWindowNeurons,
@@ -259,6 +261,7 @@ class Cells:
     def restart(self) -> None:
         """The start of a window."""
         self.u, self.sent = [0] * self.n, [0] * self.n
+        self.waiting = [[] for _ in range(self.n)]
         self.total, self.known = [0] * self.n, list(getattr(self, "told", [0] * self.n))
         self.v = list(getattr(self, "initial_potential", [0] * self.n))
         self.opens = [True] * self.n
@@ -321,21 +324,29 @@ class Cells:
                 return 0
             self.v[k] -= self.threshold[k] * weight
             return weight
-        if isinstance(node, CubaLIFNeurons):
+        if isinstance(node, CubaLIFNeurons | LeakyReadout):
             u = toward_zero(self.u[k] * (4096 - (node.current_decay + 1))) + a * 64
-            u += self.bias[k] if node.filtered_bias else 0
+            filtered = getattr(node, "filtered_bias", False)
+            u += self.bias[k] if filtered else 0
             if u > 2**23:
                 u -= 2**24
             if u <= -(2**23):
                 u += 2**24
             v = toward_zero(self.v[k] * (4096 - node.voltage_decay)) + u
-            v += 0 if node.filtered_bias else self.bias[k]
+            v += 0 if filtered else self.bias[k]
             self.u[k], v = u, clipped(node, v)
             self.potential[k] = v
+            if isinstance(node, LeakyReadout):
+                self.v[k] = v
+                return v
             fired = v > self.threshold[k] * 64
             kept = 0 if node.drop is None else v - self.drop[k]
             self.v[k] = kept if fired else v
             return int(fired)
+        if isinstance(node, DelayNeurons):
+            self.waiting[k].append(a)
+            late = len(self.waiting[k]) - 1 - node.delay
+            return self.waiting[k][late] if late >= 0 else 0
         if isinstance(node, ThresholdDeltaNeurons):
             self.total[k] = a if node.of_frames else self.total[k] + a
             active = self.total[k] + self.bias[k]

@@ -15,7 +15,8 @@ from hil_networks import network
 from snn_backends.c import CBackend, emission, golden, machines, memory, sizes
 from snn_backends.c.arrays import packed, packed_bits
 from snn_backends.c.integers import CType, holding, literal
-from snn_backends.c.plan import harmless, make_plan
+from snn_backends.c.layers import harmless
+from snn_backends.c.planner import make_plan
 from snn_compile.cli import main
 from snn_compile.errors import CapacityError, CompileErrors, DeviceError, UsageError
 from snn_compile.ir.fixedpoint import Overflow, QTensor
@@ -124,7 +125,8 @@ def test_the_command_writes_and_verifies(digits_folder, capsys):
     assert outcome["compared"] >= 2 * (2 * 1024 + 2 * 10)
     assert outcome["equal"] is True
     assert any("0 of 40 values differ" in line for line in outcome["details"])
-    assert any("of 2048, stack" in line for line in outcome["details"])
+    assert any("2,048 of RAM" in line for line in outcome["details"])
+    assert "2,048 of RAM" in outcome["mode"]
 
 
 def test_the_same_network_is_the_same_program(tmp_path):
@@ -313,6 +315,34 @@ def test_without_a_compiler(tmp_path, monkeypatch):
     with pytest.raises(DeviceError, match="no C compiler: no-such-compiler") as caught:
         verified(program, folder, frames)
     assert caught.value.code == "c-compiler"
+
+
+STUB = """
+#include <stdint.h>
+#include <unistd.h>
+void snn_trace(int32_t a, const void *b, int32_t c, int32_t d, int32_t e);
+void snn_trace(int32_t a, const void *b, int32_t c, int32_t d, int32_t e)
+{
+    (void)a, (void)b, (void)c, (void)d, (void)e;
+}
+int main(void) { %s }
+"""
+
+
+@pytest.mark.parametrize(
+    ("does", "code", "said"),
+    [
+        ("return 3;", "c-failed", "exit status 3"),
+        ("sleep(60); return 0;", "device-timeout", "within 0.1 s"),
+    ],
+)
+def test_a_program_that_fails(tmp_path, monkeypatch, does, code, said):
+    program, frames = networks.mlp()
+    folder = emitted(program, tmp_path / "c")
+    monkeypatch.setattr(emission, "trace_program", lambda: STUB % does)
+    with pytest.raises(DeviceError, match=said) as caught:
+        verified(program, folder, frames, time_limit=0.1 if "sleep" in does else 60)
+    assert caught.value.code == code
 
 
 def test_golden_stimuli_are_within_range_and_answered():

@@ -285,6 +285,7 @@ def test_every_quantized_node_is_final_but_readouts():
         quantized.SigmaDeltaReadout,
         quantized.ProbedReadout,
         quantized.StartedReadout,
+        quantized.LeakyReadout,
     }
 
 

@@ -99,7 +99,7 @@ def test_the_page_says_it_and_leaves_the_rung_out_of_the_line():
     known = report()
     page = html.render(known)
     assert "32 steps per layer · first 4 (rate 75.00)</td>" in page
-    assert re.search(r"<td>spiking</td>.*?<td class=\"n\">4</td>", page)
+    assert re.search(r"<th scope=\"row\">spiking</th>.*?<td class=\"n\">4</td>", page)
     assert "8-bit weights · change from rate</td>" in page
     drawing = html.plot(known)
     assert [dot.samples for dot in drawing.dots] == ["", "", "first 4", "", ""]

@@ -92,8 +92,10 @@ def test_values_that_are_not_whole_and_constant_frames(spiking, tmp_path):
     compiled = compile_model(spiking, calibrate=frames, evaluate=(frames, None))
     assert (compiled.encoding.low, compiled.encoding.high) == (0, 3)
     assert not compiled.report["ladder"]
-    compiled = compile_model(spiking, evaluate=(frames, None))
-    assert [w["code"] for w in compiled.report["warnings"]] == ["input-cut"]
+    compiled = compile_model(spiking, evaluate=(frames, None), weight_bits=4, rounding="nearest")
+    warnings = {w["code"]: w["message"] for w in compiled.report["warnings"]}
+    assert list(warnings) == ["option-ignored", "input-cut"]
+    assert "weight-bits; the network is in fixed point" in warnings["option-ignored"]
 
 
 def test_a_network_of_changes_takes_no_constant_frames_without_its_encoder(tmp_path):
@@ -159,7 +161,9 @@ def test_in_lava(tmp_path, lava_environment):
     rng = np.random.default_rng(0)
     spikes = net_files.write(
         tmp_path / "n.net",
-        *(dense(even(rng, 6, 5, most=90), CUBA), dense(even(rng, 3, 6, most=127) + 1, CUBA)),
+        dense(even(rng, 6, 5, most=90), CUBA),
+        dense(even(rng, 3, 6, most=127) + 1, CUBA, delay=np.array([0, 2, 1])),
+        dense(even(rng, 2, 3), CUBA | {"vThMant": (1 << 18) - 1}, bias=np.array([7, -2])),
     )
     stimuli = rng.integers(0, 2, (2, 4, 5, 1, 1)), rng.integers(-60, 60, (3, 4, 1, 3, 3))
     cases = []

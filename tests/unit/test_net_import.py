@@ -12,6 +12,7 @@ from snn_compile.ir.quantized import CubaLIFNeurons, Readout, StartedReadout
 from snn_compile.options import CompileOptions
 from snn_compile.plugins import frontend_for
 from snn_compile.sim import reference
+from transcription import assert_equal as assert_transcribed
 
 pytest.importorskip("h5py")
 NEVER = CUBA | {"iDecay": 4096, "vDecay": 0, "vThMant": (1 << 17) - 1}
@@ -69,6 +70,25 @@ def test_dense_layers_and_counts_of_the_spikes_of_the_last(tmp_path):
         np.testing.assert_array_equal(run.messages["layer0"][sample, ..., 0, 0], hidden)
         np.testing.assert_array_equal(run.messages["layer1"][sample, ..., 0, 0], last)
         np.testing.assert_array_equal(run.outputs["layer1.sum"][sample, :, 0, 0], last.sum(axis=0))
+
+
+def test_an_output_that_leaks_and_never_fires_is_its_potential(tmp_path):
+    rng = np.random.default_rng(8)
+    weight, bias = even(rng, 4, 6), np.array([3, 0, -5, 1])
+    never = CUBA | {"vThMant": (1 << 18) - 1}  # as lava-dl exports affine layers
+    program, found = network(tmp_path, dense(weight, never, bias=bias), n_steps=7)
+    x = rng.integers(0, 2, (2, 7, 6, 1, 1))
+    run = reference.run(program, x, record=True)
+    assert_transcribed(run, program, x)
+    u = v = np.zeros((2, 4), int)
+    for t in range(7):
+        u = (
+            np.sign(u) * (abs(u) * (4096 - 1024) >> 12)
+            + x[:, t, :, 0, 0] @ weight.T.astype(int) * 64
+        )
+        v = np.sign(v) * (abs(v) * (4096 - 128) >> 12) + u + bias * 64
+        np.testing.assert_array_equal(run.messages["layer0"][:, t, :, 0, 0], v)
+    assert found.units["layer0"].tolist() == [1 / 64] * 4
 
 
 def test_maps_are_correlated_and_flattened_channels_first(tmp_path):
@@ -209,15 +229,35 @@ def test_steps_are_the_options_else_the_files_else_the_default(tmp_path):
     assert read(net_files.write(path, layer)).window.n_steps == 32
 
 
-def test_an_even_delay_of_a_layer_only_makes_it_late(tmp_path):
+@pytest.mark.parametrize("form", ["each output", "each input", "all", "each synapse"])
+def test_delays_move_messages_to_later_steps(tmp_path, form):
     rng = np.random.default_rng(6)
-    layers = dense(even(rng, 4, 3)), dense(even(rng, 2, 4))
-    plain, _ = network(tmp_path, *layers)
-    late, found = network(tmp_path, layers[0] | {"delay": np.full(4, 3.0)}, layers[1])
+    first, second = even(rng, 4, 3, most=90), even(rng, 5, 4, most=127)
+    bias = rng.integers(-9, 9, 5)
+    delays = {
+        "each output": [0, 3, 1, 0, 2],
+        "each input": [2, 0, 5, 1],
+        "all": 2.0,
+        "each synapse": rng.integers(0, 4, (5, 4)),
+    }[form]
+    layers = dense(first), dense(second, bias=bias, delay=np.asarray(delays))
+    program, found = network(tmp_path, *layers, n_steps=9)
     assert [f.code for f in found.findings] == ["net-delay"]
-    x = rng.integers(0, 2, (2, 4, 3, 1, 1))
-    for name, values in reference.run(plain, x, record=True).messages.items():
-        np.testing.assert_array_equal(reference.run(late, x, record=True).messages[name], values)
+    x = rng.integers(0, 2, (1, 9, 3, 1, 1))
+    run = reference.run(program, x, record=True)
+    hidden = run.messages["layer0"][0, ..., 0, 0].astype(int)
+    each = np.asarray(delays, int)
+    each = each[:, None] if form == "each output" else each
+    each = np.broadcast_to(each, (5, 4))
+    arriving = np.zeros((9, 5, 4), int)  # one input for each synapse
+    for t, o, i in np.ndindex(9, 5, 4):
+        arriving[t, o, i] = hidden[t - each[o, i], i] if t >= each[o, i] else 0
+    spread = np.zeros((5, 20), np.float32)
+    for o in range(5):
+        spread[o, 4 * o : 4 * o + 4] = second[o]
+    expected = spikes_by_hand(spread, bias, CUBA, arriving.reshape(9, 20))
+    np.testing.assert_array_equal(run.messages["layer1"][0, ..., 0, 0], expected)
+    assert expected.any()
 
 
 W = np.full((2, 3), 20, np.float32)
@@ -230,7 +270,17 @@ REFUSED = {
     "fraction": ([dense(W / 3)], "net-fraction", "layer/0"),
     "too wide": ([dense(W * 20)], "net-range", "layer/0"),
     "bias": ([dense(W, bias=np.full(2, 40_000))], "net-range", "layer/0"),
-    "delays": ([dense(W, delay=np.array([0, 2]))], "net-delay", "layer/0"),
+    "long delays": ([dense(W, delay=np.array([0, 63]))], "net-delay", "layer/0"),
+    "delays of changes": ([dense(W, SDNN, delay=3)], "net-delay", "layer/0"),
+    "delays of maps": (
+        [
+            {"type": "input", "shape": (1, 1, 2)},
+            conv(np.ones((1, 1, 1, 1)), (1, 1, 2), delay=3),
+        ],
+        "net-delay",
+        "layer/1",
+    ),
+    "delays for others": ([dense(W, delay=[1, 2, 3, 4])], "invalid-model", "layer/0"),
     "refractory": ([dense(W, CUBA | {"refDelay": 3})], "net-field", "layer/0/neuron"),
     "weight exponent": ([dense(W, CUBA | {"wgtExp": 2})], "net-field", "layer/0/neuron"),
     "graded spikes": ([dense(W, CUBA | {"gradedSpike": True})], "net-field", "layer/0/neuron"),
@@ -246,7 +296,11 @@ REFUSED = {
     ),
     "unknown field": ([dense(W, colour=3)], "net-field", "layer/0"),
     "unknown neuron field": ([dense(W, CUBA | {"noise": 3})], "net-field", "layer/0/neuron"),
-    "leaky output": ([dense(W, NEVER | {"vDecay": 9})], "net-neuron", "layer/0"),
+    "output that could fire": (
+        [dense(W * 12, NEVER | {"iDecay": 1, "vDecay": 1})],
+        "net-range",
+        "layer/0",
+    ),
     "activation": ([dense(W, SDNN | {"activation": "tanh"})], "net-neuron", "layer/0/neuron"),
     "both kinds": ([dense(W), dense(W.T[:, :2], SDNN)], "net-neuron", "layer/0"),
     "no type": ([{"weight": W}], "invalid-model", "layer/0"),
@@ -269,7 +323,7 @@ def test_all_complaints_come_at_once(tmp_path):
         tmp_path,
         dense(W / 3, CUBA | {"refDelay": 3, "noise": 1}),
         {"type": "unpool"},
-        dense(W, delay=[1, 2, 3]),
+        dense(W, delay=[1, 2, 99]),
         extra=3,
     )
     assert [code for code, _, _ in found] == [

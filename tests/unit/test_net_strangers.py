@@ -145,7 +145,7 @@ def test_layers_are_numbered_from_0(tmp_path):
 
 
 def test_nothing_is_written_for_a_bad_file(tmp_path, capsys):
-    path = net_files.write(tmp_path / "n.net", dense(WEIGHT, delay=[0, 3]))
+    path = net_files.write(tmp_path / "n.net", dense(WEIGHT, delay=[0, 63]))
     assert main([str(path), "-o", str(tmp_path / "out"), "-q"]) == 4
     assert "error[net-delay]" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -18,8 +18,9 @@ import engine_cases
 import networks
 import scheduled_networks
 import several_inputs
+import wide_networks
 from onnx_files import run
-from snn_backends.onnx_integers import OnnxBackend, assembly, file, verifier
+from snn_backends.onnx_integers import OnnxBackend, assembly, file, network, verifier
 from snn_backends.onnx_integers.assembly import INT32, INT64, Assembly, Value
 from snn_compile import CompiledModel
 from snn_compile.cli import main
@@ -49,6 +50,12 @@ def assert_equal(program: QuantizedGraph, frames: np.ndarray) -> None:
 
 def operators(program: QuantizedGraph) -> set[str]:
     return {node.op_type for node in file.model(program).graph.node}
+
+
+@pytest.mark.parametrize("seed", [124, 130, 146])
+def test_wide_sums_beyond_32_bits(seed):
+    """onnxruntime's own clip of int64 is wrong for these."""
+    assert_equal(*wide_networks.wide(seed, 1, kinds=("graded", "clip-floor", "lines")))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -158,6 +165,18 @@ def test_shifts_round_down(dtype, most):
     assert np.array_equal(computed(asm, value, x), x.astype(np.int64) >> by)
     assert value.low <= (x.astype(np.int64) >> by).min()
     assert (x.astype(np.int64) >> by).max() <= value.high
+
+
+@pytest.mark.parametrize("dtype", [INT32, INT64])
+@pytest.mark.parametrize(("low", "high"), [(-8388607, 8388607), (0, 255), (-(1 << 40), -5)])
+def test_clips_of_numbers_of_any_size(dtype, low, high):
+    random = np.random.default_rng(0)
+    bits = [8, 24, 31] if dtype == INT32 else [8, 24, 31, 32, 33, 40, 61]
+    x = np.concatenate([random.integers(-(1 << k) + 1, 1 << k, 500) for k in bits]).astype(dtype)
+    asm = Assembly()
+    asm.reserve(["x"])
+    value = asm.clipped(Value("x", (), dtype, int(x.min()), int(x.max())), low, high, "y")
+    assert np.array_equal(computed(asm, value, x), np.clip(x.astype(np.int64), low, high))
 
 
 def test_a_number_beyond_64_bits_is_refused():
@@ -362,6 +381,13 @@ def test_integers_beyond_the_operators_are_refused():
     (error,) = OnnxBackend().check(QuantizedGraph(type(net.build().graph)(shifted), net.window))
     assert isinstance(error, UnsupportedError)
     assert error.code == "onnx-precision"
+
+
+def test_more_than_a_file_holds_is_refused(monkeypatch):
+    program, _ = networks.mlp(0, "graded")
+    monkeypatch.setattr(network, "MAX_SIZE", 100)
+    (error,) = OnnxBackend().check(program)
+    assert error.code == "onnx-size"
 
 
 def test_counts_of_any_size():

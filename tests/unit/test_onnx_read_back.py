@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from snn_compile.cli import main
 from snn_compile.errors import CompileError, ModelError
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.text import dump_text
+from snn_compile.sim import reference
 from snn_frontends.onnx import OnnxFrontend
 from snn_frontends.onnx import integers as reader
 
@@ -90,6 +92,16 @@ def test_other_files_are_none_of_ours(examples):
     assert OnnxFrontend().read_integers(examples / "digits_mlp.onnx") is None
 
 
+def test_files_of_the_first_form_are_read():
+    """What it answers was written down when the file was; ``tests/old/README.md`` says how."""
+    path = Path(__file__).parents[1] / "old" / "integers-1.onnx"
+    found = OnnxFrontend().read_integers(path)
+    assert found is not None
+    frame = np.array([[170, 56, 0, 0, 0, 0, 0, 0, 0, 183, 0, 165]])
+    (output,) = reference.run(found.network, frame).outputs.values()
+    assert output.tolist() == [[-4982, -5595, 75272, -1986, 71929]]
+
+
 # Changed, and hostile ----------------------------------------------------------------------------
 
 
@@ -99,7 +111,8 @@ def described(model: onnx.ModelProto) -> dict[str, Any]:
 
 def describe(model: onnx.ModelProto, document: Any, version: str = reader.VERSION) -> None:
     said = document if isinstance(document, str) else json.dumps(document)
-    helper.set_model_props(model, {reader.FORMAT: version, reader.NETWORK: said})
+    props = reader.metadata(model)
+    helper.set_model_props(model, {**props, reader.FORMAT: version, reader.NETWORK: said})
 
 
 def other_weight(model: onnx.ModelProto) -> None:
@@ -163,6 +176,27 @@ CHANGES: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
 }
 
 
+def rehashed(model: onnx.ModelProto) -> None:
+    """The hash of a file as it is: what somebody who wants to deceive would write."""
+    said = reader.metadata(model)
+    digest = hashlib.sha256(model.graph.SerializeToString(deterministic=True))
+    digest.update(said[reader.NETWORK].encode())
+    helper.set_model_props(model, {**said, reader.HASH: digest.hexdigest()})
+
+
+@pytest.mark.parametrize("change", [other_operator, without_an_operator])
+def test_a_description_of_another_graph_is_a_warning(change, emitted, tmp_path):
+    """As is a file of another version."""
+    model = onnx.load(emitted / "onnx" / file.REALS)
+    change(model)
+    rehashed(model)
+    onnx.save(model, tmp_path / "other.onnx")
+    made = compile_model(tmp_path / "other.onnx", emit=())
+    assert text_of(made.program) == text_of(CompiledModel.load(emitted).program)
+    (warning,) = made.report["warnings"]
+    assert "they were not compared" in str(warning)
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_changed_files_are_refused(change, emitted, tmp_path):
     model = onnx.load(emitted / "onnx" / file.REALS)
@@ -175,6 +209,23 @@ def test_changed_files_are_refused(change, emitted, tmp_path):
     assert caught.value.code == code
     assert caught.value.origin is not None
     assert caught.value.hint
+
+
+def outcome(read, path):
+    try:
+        return read(path)
+    except CompileError as error:
+        return error
+
+
+@pytest.mark.parametrize("words", [b'"window"', b"integers 1"])
+def test_text_that_is_none_is_refused(words, emitted, tmp_path):
+    content = (emitted / "onnx" / file.INTEGERS).read_bytes()
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(content.replace(words, words[:-1] + b"\xff"))
+    for read in (OnnxFrontend().read_integers, OnnxFrontend().read):
+        said = outcome(read, path)
+        assert said is None or said.origin is not None
 
 
 def test_the_words_alone_are_no_metadata(tmp_path, examples):

@@ -161,7 +161,7 @@ def test_the_report_states_each_encoding(compiled):
     assert (image["name"], image["shape"], image["low"]) == ("image", [2, 6, 6], 0)
     assert (vector["name"], vector["shape"], vector["coding"]) == ("vector", [5], "graded")
     assert vector["low"] < 0 < vector["high"]
-    assert "<h2>Inputs</h2>" in (folder / "report.html").read_text()
+    assert "<h3>Inputs</h3>" in (folder / "report.html").read_text()
 
 
 def test_the_folder_is_reproduced_verified_and_shown(compiled, capsys):

@@ -94,7 +94,7 @@ def test_a_tuned_folder_is_a_compiled_folder(examples, labelled, tmp_path, codin
     assert f"calibrated loss {-found['curve'][found['best_epoch']]['merit']:.4f}" in marked
     before, after = CompiledModel.load(base), CompiledModel.load(folder)
     assert after.report["tune"]["before"] == before.report["ladder"][-1]["top1"]
-    assert "<h2>Tuning</h2>" in (folder / "report.html").read_text()
+    assert ">Tuning</h2>" in (folder / "report.html").read_text()
     assert (folder / "lava").is_dir()
     assert not list(tmp_path.glob("*.checkpoint"))
     assert main(["verify", str(folder), "--against", "golden,engine"]) == 0

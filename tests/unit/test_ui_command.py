@@ -8,6 +8,8 @@ import re
 import socket
 from importlib import import_module
 
+import pytest
+
 from snn_compile.cli import main
 from snn_compile.ui import jobs, scan
 from snn_compile.ui.jobs import Jobs, Limits, run
@@ -65,6 +67,24 @@ def test_commands_are_ended_that_take_too_much(monkeypatch):
     assert (code != 0, out) == (True, "")
     monkeypatch.setattr(jobs, "MAX_OUTPUT", 10)
     assert asyncio.run(run(("--help",), Limits())) == (-1, "", "it was ended: it writes too much")
+
+
+def test_nothing_runs_on_after_the_server(monkeypatch):
+    code = "import os, sys, time; print(os.getpid(), file=sys.stderr, flush=True); time.sleep(60)"
+    monkeypatch.setattr(jobs, "START", code)
+
+    async def ask():
+        pool = Jobs()
+        job = await pool.ask("a", (), Limits(), patience=0)
+        while not job.err:
+            await asyncio.sleep(0.01)
+        os.kill(int(job.err), 0)
+        await pool.close()
+        return int(job.err)
+
+    pid = asyncio.run(ask())
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_a_job_is_run_once_and_the_oldest_are_forgotten(monkeypatch):

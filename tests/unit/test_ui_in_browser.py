@@ -152,6 +152,9 @@ def test_a_session_is_run_from_the_page(browser: Browser, page: Page, folder: Pa
         assert tab.locator(".chain .same").count() == 3
         tab.get_by_role("link", name="T8.snn").click()
         assert "equal, bit for bit" in tab.get_by_role("region", name="verification").inner_text()
+        tab.get_by_role("link", name="The whole report").click()
+        tab.wait_for_url("**/T8.snn/report.html")
+        assert "digits_cnn" in tab.locator("h1").inner_text()  # what its script says fails the test
     report = json.loads((folder / "T8.snn" / "report.json").read_text())
     assert [one["against"] for one in report["verification"]] == ["reference"]
 

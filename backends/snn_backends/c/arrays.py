@@ -34,7 +34,15 @@ class Constant:
     @property
     def lines(self) -> list[str]:
         """The elements as C writes them, in lines of at most ``COLUMNS``."""
-        return wrapped([literal(value) for value in self.values.tolist()])
+        return wrapped(words(self.values))
+
+
+def words(values: Int) -> list[str]:
+    """Constants for values, flat; equal ones are one string."""
+    flat = np.ravel(values)
+    distinct, places = np.unique(flat, return_inverse=True)
+    texts = [literal(value) for value in distinct.tolist()]
+    return [texts[place] for place in places.tolist()]
 
 
 def wrapped(words: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_backends.c import emission, golden, machines, sizes
-from snn_backends.c.plan import make_plan
+from snn_backends.c.planner import make_plan
 from snn_backends.c.refusals import refusals
 from snn_backends.c.verifier import AGAINST, Verifier
 from snn_compile.errors import CompileError, UsageError, raise_all

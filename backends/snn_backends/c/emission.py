@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snn_backends.c import golden
-from snn_backends.c.arrays import wrapped
+from snn_backends.c.arrays import words, wrapped
 from snn_backends.c.helpers import helpers_of
 from snn_backends.c.integers import literal
-from snn_backends.c.plan import Plan, harmless
+from snn_backends.c.layers import harmless
+from snn_backends.c.plan import Plan
 from snn_backends.c.sizes import sizes_of
 from snn_compile.files.documents import DAMAGE, describe_error, read_bytes
 from snn_compile.ir.fixedpoint import Int
@@ -74,7 +75,7 @@ def files(plan: Plan) -> dict[str, str]:
 
 
 def _words(values: Int) -> list[str]:
-    return wrapped([literal(value) for value in values.ravel().tolist()])
+    return wrapped(words(values))
 
 
 def write(plan: Plan, folder: Path) -> None:

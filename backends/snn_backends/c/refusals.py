@@ -7,7 +7,7 @@ from math import prod
 
 from snn_backends.c import neurons
 from snn_backends.c.integers import INT32_MAX
-from snn_backends.c.plan import Family, family_of
+from snn_backends.c.layers import Family, family_of
 from snn_compile.errors import CapacityError, CompileError, UnsupportedError
 from snn_compile.ir.quantized import Population, QuantizedGraph, Synapses
 from snn_compile.ir.spiking import InputCoding

@@ -71,13 +71,13 @@ class Verifier:
             fewer = min(len(frames), max(1, EMULATED // each))
             for machine in self.others:
                 self._run(folder, machine, ("-O1",), frames[:fewer], "", False)
-            self._faults += sizes.measured(self.plan, folder, self.host, self._notes)
+            takes = self._sizes(folder)
             self._selftest(folder)
         where = ", ".join(machine.name for machine in (self.host, *self.others))
         without = "" if watched else " (without sanitizers: the compiler has none)"
         return Verification(
             against=AGAINST,
-            mode=f"compiled by {where}{without}: every message",
+            mode=f"compiled by {where}{without}: every message; {takes}",
             stimuli=len(frames),
             steps=self._steps,
             compared=self._compared,
@@ -153,6 +153,19 @@ class Verifier:
             status = f"exit status {child.returncode}" + (f": {words}" if words else "")
             raise DeviceError(f"{name}: the program failed, {status}", code="c-failed")
         return outcome
+
+    def _sizes(self, folder: Path) -> str:
+        """What the program takes here, compared with what was stated."""
+        found = sizes.measure(folder, self.host)
+        if found is None:
+            return "sizes not measured: there is no program 'size'"
+        self._faults += sizes.exceeded(self.plan, found)
+        stated = sizes.sizes_of(self.plan)
+        self._notes.append(
+            f"stated: {stated.flash:,} bytes of flash at most, {stated.ram:,} of RAM,"
+            f" {stated.stack:,} of stack at most; {self.host.name} -Os: {found}"
+        )
+        return str(found)
 
     def _selftest(self, folder: Path) -> None:
         """The golden vectors of the folder, on the object whose sizes were measured."""

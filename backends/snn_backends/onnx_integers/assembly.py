@@ -162,8 +162,25 @@ class Assembly:
         # A limit beyond the value may be beyond its type; any other one there does the same.
         first, last = LIMITS[value.dtype]
         ends = [self.constant(min(max(end, first), last), value.dtype) for end in (low, high)]
-        name = self.add("Clip", value.name, *ends, called=called)
+        if value.dtype == INT64:
+            name = value.name
+            if value.high > high:
+                name = self.at_most(name, ends[1], f"{called}:upper" if value.low < low else called)
+            if value.low < low:
+                above = self.add("Greater", name, ends[0], called=f"{called}:above")
+                name = self.add("Where", above, name, ends[0], called=called)
+        else:
+            name = self.add("Clip", value.name, *ends, called=called)
         return Value(name, value.shape, value.dtype, held[0], held[1])
+
+    def at_most(self, name: str, limit: str, called: str) -> str:
+        """The smaller of two tensors of int64.
+
+        ``Min``, ``Max`` and ``Clip`` are wrong for some int64: onnxruntime 1.31 compares numbers
+        between 2**31 and 2**32 by half of their bits.
+        """
+        below = self.add("Less", name, limit, called=f"{called}:below")
+        return self.add("Where", below, name, limit, called=called)
 
     def shifted(self, value: Value, by: Array, called: str, name: str | None = None) -> Value:
         """``value >> by``, rounded down.

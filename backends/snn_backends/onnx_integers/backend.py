@@ -50,10 +50,13 @@ class OnnxBackend:
 
     def check(self, program: QuantizedGraph) -> list[CompileError]:
         """Everything that has no form in ONNX's operators."""
-        from snn_backends.onnx_integers.network import build, refusals
+        from snn_backends.onnx_integers.network import build, refusals, too_large
         from snn_compile.ir.schedule import integer_network
 
-        return refusals(program) or build(integer_network(program)).errors
+        if found := refusals(program):
+            return found
+        made = build(integer_network(program))
+        return [*made.errors, *too_large(made, program.inputs[0])]
 
     def emit(
         self, program: QuantizedGraph, folder: Path, *, options: Mapping[str, Any] | None = None

@@ -24,6 +24,8 @@ from snn_compile.ir.spiking import InputCoding
 WHOLE = (InputCoding.CURRENT, InputCoding.GRADED, InputCoding.FRAME)
 """Inputs that send a whole frame at once."""
 STREAMS = "sigma-delta"
+MAX_SIZE = (1 << 31) - (1 << 26)
+"""Bytes of constants: protobuf's limit of a file, without operators and metadata."""
 
 
 @dataclass
@@ -100,6 +102,20 @@ def build(
                 low, high = getattr(node, "messages", (0, 1))
                 made.messages[node.id] = Value(node.id, node.shape, type_for(low, high), low, high)
     return made
+
+
+def too_large(made: Network, node: Input) -> list[CompileError]:
+    """The complaint about constants that one file cannot hold."""
+    size = sum(values.nbytes for values in made.asm.constants.values())
+    if size <= MAX_SIZE:
+        return []
+    return [
+        UnsupportedError(
+            f"its parameters take {size:,} bytes; an ONNX file holds {MAX_SIZE:,}",
+            code="onnx-size",
+            origin=node.origin,
+        )
+    ]
 
 
 def _population(made: Network, program: QuantizedGraph, node: Population, called: str) -> Value:

@@ -93,14 +93,20 @@ def _graded(asm: Assembly, node: GradedNeurons, v: Value) -> Value:
     ]
     products = [t * int(m) for t, m in zip(top, factor.ravel(), strict=True)]
     payloads = [p >> int(s) for p, s in zip(products, places.ravel(), strict=True)]
+    positive = asm.clipped(v, 0, max(top), f"{node.id}:positive")
+    name = positive.name
+    if len(set(top)) > 1:
+        limits = np.array(top).reshape(factor.shape)
+        ends = limits.reshape(-1, *[1] * (len(node.shape) - 1)) if limits.ndim == 1 else limits
+        top_of = asm.constant(ends, v.dtype)
+        if v.dtype == INT64:
+            name = asm.at_most(name, top_of, f"{node.id}:limited")
+        else:
+            name = asm.add("Min", name, top_of, called=f"{node.id}:limited")
     dtype = type_for(0, max(*products, max(top), int(factor.max())), least=v.dtype)
     wide = dtype == INT64
-    positive = asm.clipped(v, 0, max(max(top), 0), f"{node.id}:positive")
-    limits = np.array(top).reshape(factor.shape)
-    name = asm.widened(positive, dtype).name
-    if len(set(top)) > 1:
-        ends = limits.reshape(-1, *[1] * (len(node.shape) - 1)) if limits.ndim == 1 else limits
-        name = asm.add("Min", name, asm.constant(ends, dtype), called=f"{node.id}:limited")
+    limited = Value(name, node.shape, v.dtype, 0, max(top))
+    name = asm.widened(limited, dtype).name
     multiplier = _parameter(asm, node, "multiplier", node.multiplier.values, wide)
     shift = _parameter(asm, node, "shift", node.shift.values, wide)
     name = asm.add("Mul", name, multiplier, called=f"{node.id}:product")

@@ -46,12 +46,12 @@ class LavaDlFrontend:
         file = str(path)
         raise_all(missing("h5py", "hdf5", ".net files are read by", origin=Origin(file)))
         document = _document(path)
-        from snn_frontends.lava_dl import network
+        from snn_frontends.lava_dl import inputs, network
 
         try:
             layers = _layers(document, file)
             n_steps = _n_steps(document, file, options)
-            arrivals = network.arrivals(layers)
+            arrivals = inputs.arrivals(layers)
             build = _Build(tuple(layers), file, n_steps)
             _, made, findings = network.build(layers, file, n_steps, arrivals[0])
         except TooLargeError as error:
@@ -60,7 +60,7 @@ class LavaDlFrontend:
             build,
             arrivals,
             Window("rate", n_steps),
-            network.input_shape(layers, file),
+            inputs.input_shape(layers, file),
             made.output_shapes,
             made.units,
             tuple(findings),

@@ -30,6 +30,8 @@ REFUSED = {
 }
 MAX_BIAS = (1 << 15) - 1
 """Mantissas of biases have 16 bits in Lava."""
+LONGEST = 62
+"""Steps of the longest delay of a synapse."""
 DEFAULT_GAIN = 64
 """Weight of an input layer that states none."""
 
@@ -48,7 +50,8 @@ class Layer:
             pool; None for others.
         bias: (C,), (N,) or (C, H, W); None if all are 0.
         geometry: of a convolution or a pool; the groups of a pool follow from its input.
-        delay: steps by which all of its input is late.
+        delay: steps by which its input is late: one number, one for each output or input, or
+            (O, I); None if nothing is late.
         gain: weight of an input layer.
         offset: bias of an input layer.
     """
@@ -61,7 +64,7 @@ class Layer:
     weight: Int | None = None
     bias: Int | None = None
     geometry: Geometry | None = None
-    delay: int = 0
+    delay: Int | None = None
     gain: int = DEFAULT_GAIN
     offset: int = 0
 
@@ -151,6 +154,7 @@ def _dense(name: str, fields: Fields, neuron: Neuron | None) -> Layer:
 
 
 def _conv(name: str, fields: Fields, neuron: Neuron | None) -> Layer:
+    _no_delay(fields)
     weight = _kernels(fields)
     geometry = _geometry(fields, fields.integer("groups", 1))
     for key, stated in (
@@ -165,11 +169,11 @@ def _conv(name: str, fields: Fields, neuron: Neuron | None) -> Layer:
         weight=weight,
         bias=_bias(fields, neuron),
         geometry=geometry,
-        delay=_delay(fields),
     )
 
 
 def _pool(name: str, fields: Fields, neuron: Neuron | None) -> Layer:
+    _no_delay(fields)
     weight = _kernels(fields)
     if weight.shape[:2] != (1, 1):
         raise fields.invalid(f"a pool has one kernel for all channels, not {weight.shape}")
@@ -179,7 +183,6 @@ def _pool(name: str, fields: Fields, neuron: Neuron | None) -> Layer:
         neuron=_required(fields, neuron),
         weight=weight[0, 0],
         geometry=_geometry(fields, 1),
-        delay=_delay(fields),
     )
 
 
@@ -254,28 +257,42 @@ def _bias(fields: Fields, neuron: Neuron | None) -> Int | None:
     return bias
 
 
-def _delay(fields: Fields) -> int:
-    """The delay of all of a layer's input.
+def _delay(fields: Fields) -> Int | None:
+    """The delays of a layer's input; None if there are none.
 
     Raises:
-        UnsupportedError: delays differ between neurons.
+        UnsupportedError: they are longer than any of the chip.
     """
     fields.read.add("delay")
     if "delay" not in fields:
-        return 0
+        return None
     delays = fields.integers("delay")
-    low, high = int(delays.min()), int(delays.max())
-    if low < 0:
-        raise fields.invalid(f"its delays begin at {low}")
-    if low != high:
+    if delays.min() < 0:
+        raise fields.invalid(f"its delays begin at {delays.min()}")
+    if delays.max() > LONGEST:
         raise UnsupportedError(
-            f"delays from {low} to {high} steps: those that differ within a layer have no form"
-            " here, where all messages of a moment meet",
+            f"a delay of {delays.max():,} steps; synapses have up to {LONGEST}, and lava-dl's"
+            " reader would cut it to that",
             code="net-delay",
             origin=fields.origin,
-            hint="train without delays, or with one for the whole layer",
+            hint="train with shorter delays",
         )
-    return low
+    return delays if delays.any() else None
+
+
+def _no_delay(fields: Fields) -> None:
+    """Check that maps have no delays.
+
+    Raises:
+        UnsupportedError: they have some.
+    """
+    if _delay(fields) is not None:
+        raise UnsupportedError(
+            "delays of maps, which lava-dl's training obeys and its reader ignores",
+            code="net-delay",
+            origin=fields.origin,
+            hint="train without delays in such layers",
+        )
 
 
 def _required(fields: Fields, neuron: Neuron | None) -> Neuron:

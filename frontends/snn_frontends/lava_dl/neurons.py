@@ -55,6 +55,16 @@ class Leaky:
         """Whether the potential is the sum of all input, if nothing fires."""
         return {self.current_kept, self.voltage_kept} == {0, NO_MEMORY}
 
+    @property
+    def current_decay(self) -> int:
+        """du, 0 to 4095."""
+        return min(max(NO_MEMORY - self.current_kept - 1, 0), NO_MEMORY - 1)
+
+    @property
+    def voltage_decay(self) -> int:
+        """dv, 0 to 4095."""
+        return min(NO_MEMORY - self.voltage_kept, NO_MEMORY - 1)
+
     def unusual(self, origin: Origin) -> list[CompileError]:
         """Complaints about decays that the chip has no register for."""
         most = NO_MEMORY - 1

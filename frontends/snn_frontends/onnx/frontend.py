@@ -80,7 +80,16 @@ class OnnxFrontend:
         """
         from snn_frontends.onnx import integers
 
-        return integers.read(_parsed(path, str(path)), str(path)) if _is_ours(path) else None
+        if not _is_ours(path):
+            return None
+        try:
+            return integers.read(_parsed(path, str(path)), str(path))
+        except CompileError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"the file contradicts itself: {first_line(error)}", origin=Origin(str(path))
+            ) from error
 
     def written(self, model: object, example_input: object, folder: Path) -> Path | None:
         """The file of an ``onnx.ModelProto``, or of a ``torch.nn.Module``; None of others."""

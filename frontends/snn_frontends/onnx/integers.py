@@ -1,14 +1,16 @@
 """ONNX files that this tool wrote: the network in integers that their metadata describe.
 
-Metadata may say anything. What they describe is therefore written again and compared with the file:
-a graph, or a description, that was changed after that is noticed.
+A hash tells files that were changed. Metadata may say anything, with the hash that belongs to it:
+what they describe is written again and compared with the file, and a difference is a warning.
 """
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -19,19 +21,18 @@ from onnx import TensorProto, numpy_helper
 from snn_compile import memory, sealed
 from snn_compile.errors import ModelError, Origin
 from snn_compile.files.documents import (
-    DAMAGE,
     DamagedError,
     check_size,
-    describe_error,
     open_regular,
     parse_json,
     reading,
 )
 from snn_compile.files.typed import complaint
+from snn_compile.passes import Finding
 from snn_compile.plugins import BACKENDS, Backend, ImportedIntegers, StatesBorders
 
-FORMAT, NETWORK = "snn-compile.format", "snn-compile.network"
-"""Keys of the metadata: the version of the form, and the network without its arrays."""
+FORMAT, NETWORK, HASH = "snn-compile.format", "snn-compile.network", "snn-compile.hash"
+"""Metadata: version of the form, the network without its arrays as JSON, the hash of all."""
 VERSION = "integers 1"
 ZERO_POINT = 128
 """Of weights in uint8."""
@@ -67,8 +68,9 @@ def is_written_by_us(model: onnx.ModelProto) -> bool:
 
 
 def metadata(model: onnx.ModelProto) -> dict[str, str]:
-    """The metadata of a model."""
-    return {entry.key: entry.value for entry in model.metadata_props}
+    """The metadata of a model; without what is no text, which protobuf gives as bytes."""
+    entries = [(entry.key, entry.value) for entry in model.metadata_props]
+    return {key: value for key, value in entries if isinstance(key, str) and isinstance(value, str)}
 
 
 def read(model: onnx.ModelProto, file: str) -> ImportedIntegers | None:
@@ -96,17 +98,40 @@ def read(model: onnx.ModelProto, file: str) -> ImportedIntegers | None:
             raise DamagedError("it is no description")
         arrays = _arrays(model, document)
         network, encoding, decodings = sealed.network_in(document, arrays, NETWORK)
-        _, named = sealed.describe(network, encoding, decodings)
-    imported = ImportedIntegers(network, encoding, decodings, (), len(model.graph.node))
-    unchanged = document.get("hash") == sealed.hash_of(named)
-    if not unchanged or not _is_written_of(imported, model):
+        _require_unchanged(model, said, file)
+        imported = ImportedIntegers(network, encoding, decodings, (), len(model.graph.node))
+        if _is_written_of(imported, model):
+            return imported
+    return replace(imported, findings=(_not_compared(file),))
+
+
+def _require_unchanged(model: onnx.ModelProto, said: Mapping[str, str], file: str) -> None:
+    """Check that nobody has changed the operators, the weights or the description.
+
+    Raises:
+        ModelError: somebody has.
+    """
+    digest = hashlib.sha256(model.graph.SerializeToString(deterministic=True))
+    digest.update(said[NETWORK].encode())
+    if digest.hexdigest() != said.get(HASH):
         raise ModelError(
-            "the file is not what its metadata describe: it was changed after it was written",
+            "the file is not what snn-compile wrote: it was changed since",
             code="onnx-changed",
             origin=Origin(file),
             hint=_HINT,
         )
-    return imported
+
+
+def _not_compared(file: str) -> Finding:
+    """Of a file whose operators this version writes in another way."""
+    return Finding(
+        "its operators are not those that this version writes for the network of its metadata,"
+        " which is taken; they were not compared",
+        Origin(file),
+        code="onnx-other-version",
+        hint="emit it again with this version",
+        warning=True,
+    )
 
 
 def _arrays(model: onnx.ModelProto, document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -152,14 +177,11 @@ def _is_written_of(imported: ImportedIntegers, model: onnx.ModelProto) -> bool:
     backend: Backend = BACKENDS.load("onnx")
     if isinstance(backend, StatesBorders):
         backend = backend.with_borders(imported.encoding, imported.decodings)
-    try:
-        if backend.check(imported.network):
-            return False
-        with tempfile.TemporaryDirectory(prefix="snn-compile-onnx-") as folder:
-            backend.emit(imported.network, Path(folder), options={})
-            return any(_equal(path, model) for path in sorted(Path(folder).glob("*.onnx")))
-    except DAMAGE as error:
-        raise DamagedError(describe_error(error)) from error
+    if backend.check(imported.network):
+        return False
+    with tempfile.TemporaryDirectory(prefix="snn-compile-onnx-") as folder:
+        backend.emit(imported.network, Path(folder), options={})
+        return any(_equal(path, model) for path in sorted(Path(folder).glob("*.onnx")))
 
 
 def _equal(path: Path, model: onnx.ModelProto) -> bool:

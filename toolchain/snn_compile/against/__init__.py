@@ -27,7 +27,13 @@ from snn_compile.lowering import Lowering
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.pipeline.driver import lower_model
-from snn_compile.pipeline.inputs import preprocess, preprocessing, read_model, unlabelled_samples
+from snn_compile.pipeline.inputs import (
+    is_converted,
+    preprocess,
+    preprocessing,
+    read_model,
+    unlabelled_samples,
+)
 from snn_compile.report.fixed_layers import FixedLayer, fixed_layers
 from snn_compile.report.layer_bounds import has_bounds
 from snn_compile.reproduce import inputs_of, options_of_sources
@@ -159,8 +165,8 @@ def _compare(
             origin=Origin(str(path)),
             hint="compile with --coding graded, or inspect the model alone",
         )
-    imported = read_model(path, options)
-    if imported.layer_values is None:
+    imported = read_model(path, options) if is_converted(path) else None
+    if imported is None or imported.layer_values is None:
         raise UnsupportedError(
             "the runtime of this format does not give the values inside a file",
             code="no-layer-values",

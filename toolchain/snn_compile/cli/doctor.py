@@ -19,10 +19,12 @@ OPTIONAL = {
     "onnxruntime": "runs the model file itself for the first rung of the ladder; not needed",
     "nir": "reads and writes NIR files (extra nir)",
     "networkx": "reads NIR files (extra nir)",
-    "h5py": "writes netx files (extra netx)",
+    "h5py": "reads .net files, writes netx files (extra netx)",
     "torch": "trains networks (extra tune)",
     "neurobench": "NeuroBench's harness (extra neurobench)",
     "cryptography": "signs compiled folders and checks them (extra sign)",
+    "starlette": "the page of snn-compile ui (extra ui)",
+    "uvicorn": "serves it (extra ui)",
     "sklearn": "only for examples/make_digits.py",
 }
 

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from snn_compile import __version__
 from snn_compile.cli.failures import report_failure
@@ -36,6 +37,7 @@ COMMANDS = (
     "targets",
     "placement",
     "doctor",
+    "completion",
     "lava-env",
 )
 FLAGS = {"--debug", "--quiet", "-q", "--no-progress", "--json"}
@@ -58,6 +60,13 @@ class CommandGroup(click.Group):
         module = import_module(f"snn_compile.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """What a shell may put after the program's name: a command, or the file of a model."""
+        found = super().shell_complete(ctx, incomplete)
+        if found or incomplete.startswith("-"):
+            return found
+        return [CompletionItem(incomplete, type="file")]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Insert the default command if none is named."""

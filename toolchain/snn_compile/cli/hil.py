@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from snn_compile.cli import trust
+from snn_compile.cli.completion import plugins
 from snn_compile.cli.console import (
     as_json,
     common,
@@ -72,7 +73,10 @@ class Request:
 @click.command("hil", short_help="Run a device on the same stimuli, and locate differences.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
-    "--device", metavar="NAME[:ARG]", help="reference, engine, lava, remote, replay, faulty, ..."
+    "--device",
+    metavar="NAME[:ARG]",
+    shell_complete=plugins("devices"),
+    help="reference, engine, lava, remote, replay, faulty, ...",
 )
 @click.option(
     "--replay",

@@ -102,7 +102,7 @@ def _show_model(path: Path, text: Path | None, given: dict[str, Any]) -> None:
         return
     if not isinstance(imported, Imported) or folded is None:
         raise UsageError(
-            "the content of a spiking network depends on import options",
+            "a spiking network depends on import options, one in integers has no float form",
             code="bad-argument",
             origin=Origin(str(path)),
             hint=f"compile it, then inspect the folder: snn-compile {path} --help",

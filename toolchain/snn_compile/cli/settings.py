@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from snn_compile.options import CompileOptions
 from snn_compile.options.declared import Option, options_of
@@ -57,6 +58,13 @@ class Setting(click.Option):
             help=f"{item.help}  [{'; '.join(limits(item))}]",
         )
         self.group = item.group
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The words among the values, as the help lists them."""
+        words = [word for word in (self.metavar or "").split("|") if word.islower()]
+        if len(words) == 0:
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
 
 
 class GroupedCommand(click.Command):

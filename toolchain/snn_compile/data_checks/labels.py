@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
 from math import log
 from typing import Any
 
@@ -29,6 +30,8 @@ MAX_PERMUTED = 100
 """Classes up to which a permutation is looked for."""
 MAX_NAMED = 16
 """Classes that a message lists."""
+MARGIN = 0.05
+"""Share of right answers by which an explanation beats a simpler one."""
 CERTAIN = 0.5
 """Share of right answers above which a permutation of the labels is suggested."""
 
@@ -82,14 +85,34 @@ def scores(kind: OutputKind, answers: Array, y: Array) -> Array:
     return np.asarray(-np.square(answers - y).reshape(n, -1).mean(axis=1), np.float64)
 
 
-def label_findings(answered: Answered) -> list[Finding]:
-    """What explains wrong answers by the labels; empty if nothing does for certain."""
+@dataclass(frozen=True)
+class Explanation:
+    """What would explain wrong answers.
+
+    Attributes:
+        finding: the warning.
+        score: mean score of the answers, if it is so.
+    """
+
+    finding: Finding
+    score: float
+
+
+def better(one: Explanation | None, other: Explanation | None) -> Explanation | None:
+    """The one that explains more; the first one, if both explain about the same."""
+    if one is None or other is None:
+        return one or other
+    return other if other.score > one.score + MARGIN else one
+
+
+def label_explanation(answered: Answered) -> Explanation | None:
+    """What explains wrong answers by the labels; None if nothing does for certain."""
     if len(answered.rows) < MIN_SAMPLES or answered.scores.min() == answered.scores.max() > 0:
-        return []
+        return None
     if answered.expected.kind is OutputKind.REGRESSION:
-        return list(_targets(answered))
-    found = [_shifted(answered), _displaced(answered), _permuted(answered), _misread(answered)]
-    return [finding for finding in found if finding is not None][:1]
+        return next((Explanation(one, 0.0) for one in _targets(answered)), None)
+    tried = (_shifted, _displaced, _permuted, _misread)
+    return reduce(better, (explained(answered) for explained in tried))
 
 
 def is_guessing(answered: Answered) -> bool:
@@ -184,7 +207,7 @@ def _gain(answered: Answered, others: Array, n_tried: int) -> float | None:
     return float(changed.mean())
 
 
-def _shifted(answered: Answered) -> Finding | None:
+def _shifted(answered: Answered) -> Explanation | None:
     """Labels that are all too small or too large by the same number."""
     y, k = answered.y, answered.expected.n_classes
     gains = dict[int, float]()
@@ -205,14 +228,15 @@ def _shifted(answered: Answered) -> Finding | None:
         by = f"{'+' if amount > 0 else '-'} {abs(amount)}"
         remedy = f"y {by}" if smallest >= 0 and largest < k else f"(y {by}) % {k}"
         what = f"the labels are too {'small' if amount > 0 else 'large'} by {abs(amount)}"
-    return answered.warning(
+    found = answered.warning(
         "labels-shifted",
         f"{what}: on {len(y):,} samples {now:.1f} % are right, and {then:.1f} % with {remedy}",
         f"write {remedy} in place of y",
     )
+    return Explanation(found, gains[shift])
 
 
-def _displaced(answered: Answered) -> Finding | None:
+def _displaced(answered: Answered) -> Explanation | None:
     """Labels that belong to a neighbouring sample."""
     whole = answered.expected.y
     if whole is None or len(whole) <= 2 * MAX_ROWS:
@@ -227,15 +251,16 @@ def _displaced(answered: Answered) -> Finding | None:
         return None
     rows = max(gains, key=lambda one: gains[one])
     now, then = 100 * float(answered.scores.mean()), 100 * gains[rows]
-    return answered.warning(
+    found = answered.warning(
         "labels-displaced",
         f"labels belong to other samples: {now:.1f} % are right, and {then:.1f} % with the label"
         f" {abs(rows)} {'further on' if rows > 0 else 'before'}",
         f"write numpy.roll(y, {-rows}) in place of y, or write x and y again together",
     )
+    return Explanation(found, gains[rows])
 
 
-def _permuted(answered: Answered) -> Finding | None:
+def _permuted(answered: Answered) -> Explanation | None:
     """Labels of the same classes in another order, if one half of the samples shows it to both."""
     k = answered.expected.n_classes
     if answered.expected.kind is not OutputKind.CLASSES or not 2 < k <= MAX_PERMUTED:
@@ -261,12 +286,13 @@ def _permuted(answered: Answered) -> Finding | None:
     is_by_name = order.tolist() == _by_name(k) or np.argsort(order).tolist() == _by_name(k)
     why = " (they are sorted as words: 0, 1, 10, 11)" if is_by_name else ""
     shown = ", ".join(map(str, order[:MAX_NAMED])) + (", ..." if k > MAX_NAMED else "")
-    return answered.warning(
+    found = answered.warning(
         "labels-permuted",
         f"the classes of the labels are in another order{why}: {now:.1f} % of {n:,} samples are"
         f" right, and {100 * gain:.1f} % in the order found on {int(half.sum()):,} others",
         f"write numpy.array([{shown}])[y] in place of y, after a look at the names of the classes",
     )
+    return Explanation(found, gain)
 
 
 def _by_name(k: int) -> list[int]:
@@ -274,7 +300,7 @@ def _by_name(k: int) -> list[int]:
     return sorted(range(k), key=str)
 
 
-def _misread(answered: Answered) -> Finding | None:
+def _misread(answered: Answered) -> Explanation | None:
     """Outputs of which the least, or another threshold, tells the class."""
     values, expected = answered.values, answered.expected
     if values is None or values.dtype.kind != "f" or expected.kind is not OutputKind.CLASSES:
@@ -295,7 +321,8 @@ def _misread(answered: Answered) -> Finding | None:
         return None
     now, then = (100 * float(some.mean()) for some in (answered.scores, changed))
     message = f"{what}: {now:.1f} % of {len(others):,} samples are right, and {then:.1f} % by that"
-    return answered.warning("outputs-unlike-labels", message, hint)
+    found = answered.warning("outputs-unlike-labels", message, hint)
+    return Explanation(found, float(changed.mean()))
 
 
 def _targets(answered: Answered) -> Iterator[Finding]:

@@ -12,12 +12,15 @@ import numpy.typing as npt
 
 from snn_compile.data_checks.labels import (
     Answered,
+    Explanation,
+    better,
     classes_missing,
     guessing,
     is_guessing,
-    label_findings,
+    label_explanation,
 )
 from snn_compile.data_checks.readings import Reading, combined, readings
+from snn_compile.ir.graph import Shape
 from snn_compile.ir.inputs import Inputs
 from snn_compile.passes import Finding
 from snn_compile.report import metrics
@@ -59,6 +62,8 @@ class Model:
         inputs: of the network.
         present: the user's reading of each input.
         layout: of the user's data.
+        readings_of: other readings of the samples of an input.
+        most: samples that are looked at.
     """
 
     run: Run
@@ -66,6 +71,12 @@ class Model:
     inputs: Inputs[Any]
     present: Mapping[str, Reading]
     layout: str = "nchw"
+    readings_of: Callable[[Array, Reading, Shape, str], Sequence[Reading]] = readings
+    most: int = MORE_SAMPLES
+
+    def readings(self, node: Any, x: Array) -> Sequence[Reading]:
+        """Other readings of the samples of an input."""
+        return self.readings_of(x, self.present[str(node.id)], node.shape, self.layout)
 
 
 def evaluation_findings(model: Model, samples: Samples) -> list[Finding]:
@@ -78,7 +89,7 @@ def evaluation_findings(model: Model, samples: Samples) -> list[Finding]:
         return []
     missing = [found] if (found := classes_missing(labelled, samples.file)) else []
     n = _affordable(model, len(samples), _n_readings(model, samples))
-    if n < min(MIN_TRIED, len(samples)):
+    if n < min(MIN_TRIED, len(samples), model.most):
         message = (
             f"labels and preprocessing were not tried on the model: {MIN_TRIED} samples would take"
             f" more than {MULTIPLICATIONS:.0e} multiplications"
@@ -90,15 +101,12 @@ def evaluation_findings(model: Model, samples: Samples) -> list[Finding]:
 
 def _n_readings(model: Model, samples: Samples) -> int:
     some = model.inputs.split(np.asarray(samples.x[:MIN_TRIED]))
-    return sum(
-        len(readings(some[node.id], model.present[str(node.id)], node.shape, model.layout))
-        for node in model.inputs
-    )
+    return sum(len(model.readings(node, some[node.id])) for node in model.inputs)
 
 
 def _affordable(model: Model, n: int, n_readings: int) -> int:
     """How many samples can be tried, fewer than ``MIN_TRIED`` if that is too many."""
-    n = min(n, N_SAMPLES)
+    n = min(n, N_SAMPLES, model.most)
     while n >= MIN_TRIED:
         runs = n * (1 + n_readings / SCREENED + MAX_FINALISTS)
         if runs * model.cost <= MULTIPLICATIONS:
@@ -142,10 +150,11 @@ class Trial:
         before = self._answered(self._x, {})
         if before is None:
             return []
-        if explained := label_findings(before):
-            return explained
-        if (found := self._other_reading(before)) is not None:
-            return [found]
+        found = label_explanation(before)
+        if found is None or before.expected.kind is not OutputKind.REGRESSION:
+            found = better(found, self._other_reading(before))
+        if found is not None:
+            return [found.finding]
         return [guessing(before)] if is_guessing(before) else []
 
     @cached_property
@@ -170,7 +179,7 @@ class Trial:
 
     def _other_reading(
         self, before: Answered, among: Mapping[str, Sequence[Reading]] | None = None
-    ) -> Finding | None:
+    ) -> Explanation | None:
         """The reading with which the model is right most often, if that is beyond chance.
 
         If a reading is better on these samples, but not for certain, it is tried on more of them.
@@ -185,8 +194,7 @@ class Trial:
             name = str(node.id)
             if node.step is not None:
                 continue  # whole numbers are indices
-            present = self.model.present[name]
-            others = readings(parts[node.id], present, node.shape, self.model.layout)
+            others = self.model.readings(node, parts[node.id])
             limit = FALSE_ALARM / (4 * max(len(others), 1) * len(self.model.inputs))
             if not self._has_room(before, limit):
                 return None
@@ -203,13 +211,16 @@ class Trial:
             answered = more._answered(more._x, {})
             return None if answered is None else more._other_reading(answered, promising)
         best.sort(key=lambda one: -float(one.scores.mean()))
-        return self._finding(best, before) if best else None
+        if not best:
+            return None
+        return Explanation(self._finding(best, before), float(best[0].scores.mean()))
 
     @property
     def _with_more_samples(self) -> Trial | None:
         """The same on more samples; None if there are none, or they take too long."""
         passes = 2 * (1 + MAX_FINALISTS)
-        n = min(MORE_SAMPLES, len(self.samples), MULTIPLICATIONS // (passes * self.model.cost))
+        most = min(MORE_SAMPLES, self.model.most, len(self.samples))
+        n = min(most, MULTIPLICATIONS // (passes * self.model.cost))
         return replace(self, rows=spaced(n, len(self.samples))) if n > len(self.rows) else None
 
     def _has_room(self, before: Answered, limit: float) -> bool:

@@ -31,6 +31,7 @@ from snn_compile.ir.models import registry
 from snn_compile.ir.models.arithmetic import VOLTAGE_LIMIT, along_channels
 from snn_compile.ir.models.clip_floor import ClipFloorNeurons
 from snn_compile.ir.models.cuba import CubaLIFNeurons
+from snn_compile.ir.models.delay import DelayNeurons
 from snn_compile.ir.models.graded import GradedNeurons
 from snn_compile.ir.models.integrate_and_fire import IFNeurons
 from snn_compile.ir.models.piecewise_linear import (
@@ -42,6 +43,7 @@ from snn_compile.ir.models.population import FRACTION_BITS, STATE, Neurons, Popu
 from snn_compile.ir.models.product import ProductDeltaNeurons, ProductNeurons
 from snn_compile.ir.models.radix import RadixIFNeurons
 from snn_compile.ir.models.readout import (
+    LeakyReadout,
     ProbedReadout,
     Readout,
     SigmaDeltaReadout,
@@ -290,10 +292,12 @@ __all__ = [
     "ClipFloorNeurons",
     "ConvSynapses",
     "CubaLIFNeurons",
+    "DelayNeurons",
     "DenseSynapses",
     "GradedNeurons",
     "IFNeurons",
     "Input",
+    "LeakyReadout",
     "Neurons",
     "PiecewiseLinearDeltaNeurons",
     "PiecewiseLinearNeurons",

@@ -43,6 +43,7 @@ from snn_compile.pipeline.in_memory import model_file, without_folder
 from snn_compile.pipeline.inputs import (
     fixed_frontend,
     input_map,
+    is_converted,
     load_data,
     outputs_of,
     preprocess,
@@ -294,7 +295,7 @@ def lower_model(model: str | Path, options: CompileOptions) -> Lowering:
         UsageError: the file has a spiking network, which is not converted.
     """
     task = Task(Path(model), options, load_target(options.target, options.chips))
-    if spiking_frontend(task.path) or fixed_frontend(task.path):
+    if not is_converted(task.path):
         raise UsageError(
             "a spiking network has no float stages",
             code="bad-argument",

@@ -18,6 +18,7 @@ from snn_compile.ir.quantized import VOLTAGE_LIMIT, Population, QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.mapping import map_program
 from snn_compile.options import SPIKING, CompileOptions
+from snn_compile.options.declared import options_of
 from snn_compile.passes import Finding
 from snn_compile.pipeline.described_data import with_class_names
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task
@@ -44,6 +45,10 @@ from snn_compile.targets.target import Target
 
 FACTS = {"network": SPIKING, "coding": "rate"}
 """Properties that decide which options apply."""
+QUANTIZING = ("weight_bits", "input_bits", "state_bits", "layers")
+"""Options of networks that are quantized."""
+CONVENTIONS = ("nir_dt", "nir_reset", "nir_reset_delay", "nir_producer")
+"""Options of what a NIR file leaves open."""
 
 
 def check_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> CheckResult:
@@ -80,7 +85,7 @@ def prepare_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> Prep
     with journal.timed("import"):
         imported = frontend.read_fixed(task.path, options)
     journal.add_findings(imported.findings)
-    journal.add_findings(assemble.ignored(options, FACTS))
+    journal.add_findings([*assemble.ignored(options, FACTS), *_not_quantized(options)])
     outputs = _outputs(imported, options)
     samples = _samples(imported, task, outputs)
     options = with_class_names(options, samples)
@@ -116,6 +121,16 @@ def prepare_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> Prep
         None,
         task.placement,
     )
+
+
+def _not_quantized(options: CompileOptions) -> list[Finding]:
+    """A warning about options that would choose integers."""
+    declared = options_of(CompileOptions)
+    given = [declared[name].words for name in (*QUANTIZING, *CONVENTIONS) if options.is_given(name)]
+    if not given:
+        return []
+    text = f"ignored: {', '.join(given)}; the network is in fixed point already"
+    return [Finding(text, code="option-ignored", hint="leave them out", warning=True)]
 
 
 def _outputs(imported: ImportedFixed, options: CompileOptions) -> OutputShapes:

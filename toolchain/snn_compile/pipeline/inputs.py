@@ -96,6 +96,15 @@ def fixed_frontend(path: Path) -> FixedFrontend | None:
     return frontend
 
 
+def is_converted(path: Path) -> bool:
+    """Whether a file is of a network that is to be converted, not of a spiking one.
+
+    Raises:
+        UsageError: a file of a spiking network does not exist.
+    """
+    return spiking_frontend(path) is None and fixed_frontend(path) is None
+
+
 def read_model(path: Path, options: CompileOptions) -> Imported:
     """Import a model that is to be converted.
 
@@ -132,7 +141,7 @@ def input_map(path: Path, options: CompileOptions) -> tuple[str, Shape] | None:
     Raises:
         CompileError: the file cannot be imported.
     """
-    if spiking_frontend(path) or not isinstance(frontend_for(path), ConfigurableFrontend):
+    if not is_converted(path) or not isinstance(frontend_for(path), ConfigurableFrontend):
         return None
     inputs = read_model(path, options).ann.inputs
     if len(inputs) != 1 or len(inputs.shape) != 3:

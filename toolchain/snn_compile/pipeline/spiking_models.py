@@ -29,6 +29,7 @@ from snn_compile.pipeline.spiking_input import (
     input_coding_of,
     train_request,
 )
+from snn_compile.pipeline.spiking_trial import tried_on_spikes
 from snn_compile.pipeline.spread.shards import in_order, unpickled
 from snn_compile.plugins import SpikingFrontend
 from snn_compile.pluralize import pluralize
@@ -109,6 +110,7 @@ def prepare_spiking(
     journal.add_findings(trains_findings(samples.calibrate, samples.evaluate, trains=is_train))
     journal.observer.stage("import", f"{imported.n_nodes} nodes, a spiking network already")
     driven_network = driven(imported, encoding, arrival)
+    journal.add_findings(tried_on_spikes(driven_network, encoding, samples.evaluate, journal))
     quantized = quantization(options)(driven_network, pass_observer(journal, driven_network)).graph
     decodings = {
         node.id: OutputDecoding(quantized.numbers[node.id].unit, imported.output_shapes[node.id])

@@ -9,19 +9,13 @@ from pathlib import Path
 from snn_compile.errors import CompileError, DeviceError, UsageError, raise_all
 from snn_compile.hil.device import Device
 from snn_compile.plugins.contracts import (
-    Arrival,
     Backend,
     ConfigurableFrontend,
     FixedFrontend,
-    FixedNetwork,
     Frontend,
     HasSourceRuntime,
     HostRuntime,
-    Imported,
-    ImportedFixed,
-    ImportedSpiking,
     KnowsProbabilities,
-    LayerValues,
     NeedsEnvironment,
     ReadsMoreFiles,
     RunsEveryOutput,
@@ -32,6 +26,14 @@ from snn_compile.plugins.contracts import (
     StatesEncoding,
     Verifiable,
     WritesModels,
+)
+from snn_compile.plugins.imported import (
+    Arrival,
+    FixedNetwork,
+    Imported,
+    ImportedFixed,
+    ImportedSpiking,
+    LayerValues,
 )
 from snn_compile.plugins.integers import ImportedIntegers, ReadsIntegers
 from snn_compile.plugins.loading import Plugins

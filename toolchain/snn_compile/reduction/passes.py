@@ -11,7 +11,7 @@ from snn_compile.errors import UsageError
 from snn_compile.ir.reading import Stage
 from snn_compile.options import CompileOptions
 from snn_compile.pipeline.driver import compile_model
-from snn_compile.pipeline.inputs import read_model, spiking_frontend
+from snn_compile.pipeline.inputs import is_converted, read_model
 from snn_compile.report.observer import SilentObserver
 
 IMPORT, PROGRAM = "import", "program"
@@ -50,7 +50,7 @@ def steps(model: Path, options: CompileOptions) -> list[Step]:
         CompileError: it does not compile.
     """
     recorder = _StageRecorder()
-    if spiking_frontend(model) is None:
+    if is_converted(model):
         recorder.steps.append(Step(IMPORT, read_model(model, options).ann))
     compiled = compile_model(model, options=options, observer=recorder)
     if recorder.steps[-1].stage is not compiled.program:

@@ -7,7 +7,6 @@ that the rest of the compiler relies on, or the folder is refused.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -172,11 +171,6 @@ def describe(
         "decodings": {name: list(d.shape) for name, d in decodings.items()},
     }
     return content, arrays
-
-
-def hash_of(arrays: Mapping[str, Any]) -> str:
-    """SHA-256 of all arrays with their names."""
-    return hashlib.sha256(json.dumps(array_hashes(arrays)).encode()).hexdigest()
 
 
 def read_seal(folder: Path) -> str:

@@ -10,7 +10,7 @@ from snn_compile.errors import CompileError, UsageError, raise_all
 from snn_compile.files.presence import no_such_file
 from snn_compile.options import CompileOptions
 from snn_compile.options.declared import all_of
-from snn_compile.pipeline.inputs import read_model, spiking_frontend
+from snn_compile.pipeline.inputs import is_converted, read_model
 from snn_compile.sealed.provenance import FILES
 from snn_compile.sweep.axes import Grid
 from snn_compile.sweep.goal import COSTS, Goal, parse_goal
@@ -85,7 +85,7 @@ def plan_of(model: Path, read: Callable[[], Grid], make: Make, request: Request)
         raise UsageError(
             f"'{request.cheapest_by}' is no cost", code="bad-option", hint=f"one of {COSTS}"
         )
-    is_spiking = spiking_frontend(model) is not None
+    is_spiking = not is_converted(model)
     try:
         grid = read()
         points, skipped = expand(grid, make, is_spiking=is_spiking)

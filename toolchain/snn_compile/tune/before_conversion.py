@@ -20,7 +20,7 @@ from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
 from snn_compile.pipeline.driver import compile_model
-from snn_compile.pipeline.inputs import spiking_frontend
+from snn_compile.pipeline.inputs import is_converted
 from snn_compile.pipeline.sampled_steps import Scales
 from snn_compile.report import figures
 from snn_compile.report.journal import Journal
@@ -181,7 +181,7 @@ def require_model(path: Path) -> None:
     Raises:
         UsageError: it is a compiled folder, or a spiking network.
     """
-    if path.is_dir() or spiking_frontend(path):
+    if path.is_dir() or not is_converted(path):
         raise UsageError(
             "qcfs trains a network before conversion, and this one is a spiking network",
             code="bad-option",

@@ -26,9 +26,9 @@ from snn_compile.pipeline.driver import compile_model
 from snn_compile.pipeline.finish import PreparedNetwork, finish, require_writable
 from snn_compile.pipeline.inputs import (
     float_samples,
+    is_converted,
     preprocess,
     read_model,
-    spiking_frontend,
 )
 from snn_compile.report import figures
 from snn_compile.report.journal import Journal
@@ -131,7 +131,7 @@ def tune_model(
             data = _float_data(path, train, held_out, options, compiling)
             training = FloatTuning(path, data, options, kept, journal)
             return tune_float(path, training, compiling, evaluate)
-        if not path.is_dir() and not spiking_frontend(path):
+        if not path.is_dir() and is_converted(path):
             # Report bad data before compiling.
             _float_data(path, train, held_out, options, compiling)
         base = _compiled(path, compiling, evaluate, journal)
@@ -288,7 +288,7 @@ def _require_one_output(names: Iterable[str], path: Path) -> None:
 
 def _teacher(path: Path, options: CompileOptions) -> ANNGraph | None:
     """The float network, or None without one."""
-    if path.is_dir() or spiking_frontend(path):
+    if path.is_dir() or not is_converted(path):
         return None
     return preprocess(read_model(path, options), options)
 

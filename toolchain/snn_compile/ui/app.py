@@ -80,10 +80,11 @@ def _shown(handler: Handler) -> Handler:
     async def shown(request: Request) -> Response:
         try:
             return await handler(request)
-        except (OutsideError, UploadError) as error:
-            status = getattr(error, "status", 404)
-            text = str(error) if status != 404 else "There is nothing of this name in the folder."
-            return HTMLResponse(pages.message(text), status)
+        except OutsideError:
+            text = "There is nothing of this name in the folder."
+            return HTMLResponse(pages.message(text), 404)
+        except UploadError as error:
+            return HTMLResponse(pages.message(str(error)), error.status)
         except CompileError as error:
             return HTMLResponse(pages.message(str(error)), 422)
 
@@ -161,8 +162,7 @@ class Site:
     async def check(self, request: Request) -> Response:
         """Check a model that was dropped."""
         name = request.query_params.get("name", "")
-        size = request.headers.get("content-length", "")
-        checked = await self.uploads.check(name, size, request.stream())
+        checked = await self.uploads.check(name, request.stream())
         return HTMLResponse(pages.checked(*checked))
 
     async def file(self, request: Request) -> Response:

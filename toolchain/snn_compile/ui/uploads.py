@@ -35,14 +35,11 @@ class Uploads:
     def __init__(self) -> None:
         self._turn = asyncio.Semaphore(1)
 
-    async def check(
-        self, name: str, size: str, content: AsyncIterator[bytes]
-    ) -> tuple[str, int, str, str]:
+    async def check(self, name: str, content: AsyncIterator[bytes]) -> tuple[str, int, str, str]:
         """Check a model.
 
         Args:
             name: that the user's file has.
-            size: that the request states; empty without.
             content: of the file.
 
         Returns:
@@ -53,8 +50,6 @@ class Uploads:
         """
         if self._turn.locked():
             raise UploadError("Another model is being checked: try again when that has ended.", 409)
-        if size.isdigit() and int(size) > MOST_BYTES:
-            raise _too_large()
         async with self._turn:
             with tempfile.TemporaryDirectory(prefix="snn-compile-check-") as folder:
                 path = Path(folder, plain(name))
@@ -76,10 +71,7 @@ async def _write(path: Path, content: AsyncIterator[bytes]) -> None:
         async for part in content:
             written += len(part)
             if written > MOST_BYTES:
-                raise _too_large()
+                most = format_size(MOST_BYTES)
+                text = f"It is larger than {most}: check it with snn-compile check."
+                raise UploadError(text, 413)
             await asyncio.to_thread(stream.write, part)
-
-
-def _too_large() -> UploadError:
-    most = format_size(MOST_BYTES)
-    return UploadError(f"It is larger than {most}: check it with snn-compile check.", 413)

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from snn_compile.conformance.net import INPUT, Net, Vector
-from snn_compile.ir.quantized import ProbedReadout, StartedReadout, ThresholdDeltaNeurons
+from snn_compile.ir.quantized import (
+    DelayNeurons,
+    LeakyReadout,
+    ProbedReadout,
+    StartedReadout,
+    ThresholdDeltaNeurons,
+)
 from snn_compile.ir.spiking import Reset
 
 STEPS = {
@@ -133,6 +139,22 @@ def threshold_delta() -> Vector:
     return net.vector(about, net.frames(5))
 
 
+def delays() -> Vector:
+    """Synapses whose messages take longer."""
+    net = Net("delays", (7,), "rate", 8, low=-7, high=15)
+    first = net.add_active("cuba", "first", net.dense(INPUT, 6), voltage_decay=900)
+    of_first: dict[str, Any] = {"bias": 0, "low": 0, "high": 1}
+    late = [
+        net.add(DelayNeurons, f"late{steps}", net.one_to_one(first), delay=steps, **of_first)
+        for steps in (0, 1, 3)
+    ]
+    second = net.add_active("cuba", "second", *(net.dense(each, 5, bits=4) for each in late))
+    leaks: dict[str, Any] = {"current_decay": 900, "voltage_decay": 200}
+    net.add(LeakyReadout, "out", net.dense(second, 3), bias=net.draw(-99, 99, 3), **leaks)
+    about = "Messages that arrive some steps later beside others, and an output that leaks."
+    return net.vector(about, net.frames(5))
+
+
 def stock(kind: str) -> Vector:
     """Only what chips have: reset to zero from a potential of 0, or decays; no payloads."""
     net = Net(f"stock-{kind}", (3, 7, 6), "rate", 12)
@@ -163,4 +185,5 @@ MAKE: tuple[Callable[[], Vector], ...] = (
     probed,
     cuba_subtract,
     threshold_delta,
+    delays,
 )

@@ -84,6 +84,31 @@ def toward_zero(x: Int) -> Int:
     return result
 
 
+def leaky_step(
+    states: tuple[Int, Int],
+    arriving: Int,
+    bias: tuple[Int, Int],
+    decays: tuple[int, int],
+    format: QFormat,
+) -> tuple[Int, Int]:
+    """Current and potential of Loihi's leaky neuron after a step, before it fires.
+
+    Args:
+        states: u and v before it, (*shape, B), in units of 2**-6 of the weight.
+        arriving: summed input, in units of the weight.
+        bias: what is added to u and to v.
+        decays: du and dv.
+        format: of v.
+    """
+    u: Int = toward_zero(states[0] * (4096 - (decays[0] + 1)))
+    u = u + (arriving.astype(WIDE) << 6) + bias[0]
+    u = np.where(u > 1 << 23, u - (1 << 24), u)
+    u = np.where(u <= -(1 << 23), u + (1 << 24), u)
+    v: Int = toward_zero(states[1] * (4096 - decays[1])) + u + bias[1]
+    saturate(v, format)
+    return u, v
+
+
 def requantize(
     population: Population, a: Int, multiplier: QTensor, shift: QTensor, payload: QFormat
 ) -> Int:

@@ -11,7 +11,14 @@ import numpy.typing as npt
 from snn_compile.ir.fixedpoint import Int, QFormat, QTensor
 from snn_compile.ir.models import variants
 from snn_compile.ir.models.answers import LIF, EngineForm, Interval, LavaProcess, Range, Variant
-from snn_compile.ir.models.arithmetic import WIDE, at_step, ends, parameter, saturate, toward_zero
+from snn_compile.ir.models.arithmetic import (
+    WIDE,
+    at_step,
+    ends,
+    leaky_step,
+    parameter,
+    toward_zero,
+)
 from snn_compile.ir.models.population import FRACTION_BITS, STATE, Neurons, Population
 from snn_compile.ir.spiking import Reset
 
@@ -112,18 +119,14 @@ class CubaLIFNeurons(Neurons):
     def steps(self, a: Int, n_steps: int) -> Iterator[tuple[Int, Int, npt.NDArray[np.bool_]]]:
         """u, v and s of every step, after the reset; (*shape, B) each."""
         bias, threshold = (parameter(p, self) for p in (self.bias, self.threshold))
-        into_u, into_v = (bias, 0) if self.filtered_bias else (0, bias)
+        nothing = np.zeros_like(bias)
+        into = (bias, nothing) if self.filtered_bias else (nothing, bias)
         drop = None if self.drop is None else parameter(self.drop, self)
+        decays = self.current_decay, self.voltage_decay
         u = np.zeros((*a.shape[:-2], a.shape[-1]), WIDE)
         v = np.zeros_like(u)
         for t in range(n_steps):
-            arriving = at_step(a, t).astype(WIDE)
-            u = toward_zero(u * (4096 - (self.current_decay + 1))) + (arriving << FRACTION_BITS)
-            u += into_u
-            u = np.where(u > 1 << 23, u - (1 << 24), u)
-            u = np.where(u <= -(1 << 23), u + (1 << 24), u)
-            v = toward_zero(v * (4096 - self.voltage_decay)) + u + into_v
-            saturate(v, self.state)
+            u, v = leaky_step((u, v), at_step(a, t), into, decays, self.state)
             fired = v > threshold << FRACTION_BITS
             if drop is None:
                 v[fired] = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,6 +15,7 @@ from snn_compile.ir.models.arithmetic import (
     WIDE,
     at_step,
     bound,
+    leaky_step,
     over_window,
     parameter,
 )
@@ -154,6 +155,78 @@ class StartedReadout(Readout):
     def as_lif(self) -> LIF | str:
         """It does not start at 0."""
         return "potentials that do not start at 0"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LeakyReadout(Readout):
+    """Loihi's leaky neuron that never fires: its potential after the window is an output.
+
+    At the first step of each window ``u = v = 0``. Every step, as of :class:`CubaLIFNeurons`::
+
+        u = tz(u * (4096 - (current_decay + 1))) + (a << 6)    wraps once into (-2**23, 2**23]
+        v = tz(v * (4096 - voltage_decay)) + u + bias
+        v = clip(v, -(2**23 - 1), 2**23 - 1)
+
+    Attributes:
+        bias: in units of 2**-6 of the weight; broadcasts to the shape.
+        current_decay: Loihi's du, 0 to 4095.
+        voltage_decay: Loihi's dv, 0 to 4095.
+    """
+
+    current_decay: int
+    voltage_decay: int
+
+    conformance = "leaky-readout"
+    sums_windows = False
+    wraps = True
+    bits_below_weights = FRACTION_BITS
+    trained = None
+
+    def respond(self, a: Int, n_steps: int) -> Int:
+        """See the class."""
+        bias, decays = parameter(self.bias, self), (self.current_decay, self.voltage_decay)
+        into = np.zeros_like(bias), bias
+        u = np.zeros((*a.shape[:-2], a.shape[-1]), WIDE)
+        v = np.zeros_like(u)
+        potentials = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), WIDE)
+        for t in range(n_steps):
+            u, v = leaky_step((u, v), at_step(a, t), into, decays, self.state)
+            potentials[..., t, :] = v
+        return potentials
+
+    def potential(self, drive: Interval, n_steps: int) -> Interval:
+        """Undefined: it saturates by definition."""
+        raise TypeError("leaky neurons wrap and saturate by definition")
+
+    def states(self, arriving: Interval, drive: Interval, n_steps: int) -> Interval:
+        """The whole range of the state."""
+        del arriving, drive, n_steps
+        end = np.full(self.shape[0], min(self.state.max, VOLTAGE_LIMIT))
+        return Interval(-end, end)
+
+    @property
+    def in_engine(self) -> EngineForm | str | None:
+        """None there."""
+        return "the engine has no outputs that leak"
+
+    @property
+    def in_lava(self) -> LavaProcess | str:
+        """A process of its own."""
+        reason = "Lava has no neuron that sends its potential"
+        decays = {"du": self.current_decay, "dv": self.voltage_decay}
+        return LavaProcess("LeakyReadout", reason, ("bias",), decays)
+
+    @property
+    def as_lif(self) -> LIF | str:
+        """Itself, with a threshold that nothing exceeds."""
+        never = np.full(self.shape[:1], MAX_THRESHOLD)
+        return LIF(self.current_decay, self.voltage_decay, never, self.bias.values)
+
+    def misfits(self) -> Iterator[str]:
+        """Decays of 12 bits."""
+        for name in ("current_decay", "voltage_decay"):
+            if not 0 <= (value := getattr(self, name)) < 1 << 12:
+                yield f"its {name} is {value}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -20,6 +20,7 @@ from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
 from snn_compile.ir.graph import Node
 from snn_compile.ir.models.clip_floor import ClipFloorNeurons
 from snn_compile.ir.models.cuba import CubaLIFNeurons
+from snn_compile.ir.models.delay import DelayNeurons
 from snn_compile.ir.models.graded import GradedNeurons
 from snn_compile.ir.models.integrate_and_fire import IFNeurons
 from snn_compile.ir.models.piecewise_linear import (
@@ -31,6 +32,7 @@ from snn_compile.ir.models.population import ChangeNeurons, Neurons, Population
 from snn_compile.ir.models.product import ProductDeltaNeurons, ProductNeurons
 from snn_compile.ir.models.radix import RadixIFNeurons
 from snn_compile.ir.models.readout import (
+    LeakyReadout,
     ProbedReadout,
     Readout,
     SigmaDeltaReadout,
@@ -59,9 +61,11 @@ BUILT_IN: tuple[type[Population], ...] = (
     ProductDeltaNeurons,
     CubaLIFNeurons,
     ThresholdDeltaNeurons,
+    DelayNeurons,
     Readout,
     ProbedReadout,
     StartedReadout,
+    LeakyReadout,
     SyncReadout,
     SigmaDeltaReadout,
 )

@@ -121,6 +121,14 @@ class ThresholdDelta(Population):
     """
 
 
+class Delay(Population):
+    """Sends a of ``delay`` rows before, 0 in as many rows at the start of a window."""
+
+
+class LeakyReadout(Population):
+    """The potential of stock LIFReset's equations, which it sends; it never fires."""
+
+
 class StartedReadout(Population):
     """V += a + bias from ``initial_potential`` at the start of each window; sends V."""
 
@@ -206,6 +214,25 @@ class _PopulationModel(PyLoihiProcessModel):
         change = payload - self.sent
         self.sent = payload
         return change
+
+    def leaked(self, a):
+        """The potential of a leaky neuron after this row's input; a window starts from 0."""
+        if self.window_starts():
+            self.current = np.zeros_like(a)
+            self.potential = np.zeros_like(a)
+        filtered = self.proc_params.get("filtered_bias")
+        keep = 4096 - (self.proc_params["du"] + 1)
+        u = self.toward_zero(self.current * keep) + (a << 6) + (self.bias if filtered else 0)
+        u = np.where(u > 1 << 23, u - (1 << 24), np.where(u <= -(1 << 23), u + (1 << 24), u))
+        v = self.toward_zero(self.potential * (4096 - self.proc_params["dv"])) + u
+        self.current = u
+        return np.clip(v + (0 if filtered else self.bias), 1 - (1 << 23), (1 << 23) - 1)
+
+    def toward_zero(self, x):
+        """x / 4096, truncated toward zero."""
+        return np.sign(x) * (np.abs(x) >> 12)
+
+    current = 0
 
     def run_spk(self):
         message = self.step(self.a_in.recv().astype(np.int64))
@@ -348,27 +375,22 @@ class PyZeroIF(_PopulationModel):
 @tag("fixed_pt")
 class PyWindowedCubaLIF(_PopulationModel):
     def step(self, a):
-        if self.window_starts():
-            self.current = np.zeros_like(a)
-            self.potential = np.zeros_like(a)
-        filtered = self.proc_params.get("filtered_bias")
-        keep = 4096 - (self.proc_params["du"] + 1)
-        u = self.toward_zero(self.current * keep) + (a << 6) + (self.bias if filtered else 0)
-        u = np.where(u > 1 << 23, u - (1 << 24), np.where(u <= -(1 << 23), u + (1 << 24), u))
-        v = self.toward_zero(self.potential * (4096 - self.proc_params["dv"])) + u
-        v = v + (0 if filtered else self.bias)
-        v = np.clip(v, 1 - (1 << 23), (1 << 23) - 1)
+        v = self.leaked(a)
         spikes = v > (self.threshold << 6)
         left = 0 if self.drop is None else v - self.drop
-        self.current, self.potential = u, np.where(spikes, left, v)
+        self.potential = np.where(spikes, left, v)
         return spikes
 
-    def toward_zero(self, x):
-        """x / 4096, truncated toward zero."""
-        return np.sign(x) * (np.abs(x) >> 12)
-
-    current = 0
     drop = None
+
+
+@implements(proc=LeakyReadout, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyLeakyReadout(_PopulationModel):
+    def step(self, a):
+        self.potential = self.leaked(a)
+        return self.potential
 
 
 @implements(proc=ThresholdDelta, protocol=LoihiProtocol)
@@ -387,6 +409,20 @@ class PyThresholdDelta(_PopulationModel):
         return change >> self.proc_params["message_shift"]
 
     known = 0
+
+
+@implements(proc=Delay, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyDelay(_PopulationModel):
+    def step(self, a):
+        if self.window_starts():
+            self.waiting = [np.zeros_like(a)] * self.proc_params["delay"]
+        self.waiting = [*self.waiting, a]
+        sent, self.waiting = self.waiting[0], self.waiting[1:]
+        return sent
+
+    waiting = ()
 
 
 @implements(proc=StartedReadout, protocol=LoihiProtocol)
