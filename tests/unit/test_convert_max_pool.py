@@ -235,3 +235,26 @@ def test_values_of_both_signs_in_every_coding(coding, tmp_path):
     (wanted,) = session(made).run(None, {"x": x})
     error = np.abs(compiled.run(x) - wanted).max() / np.abs(wanted).max()
     assert error <= BOUNDS.get(coding, 0.08)
+
+
+@pytest.mark.parametrize("function", ["Softplus", "Relu", "Sigmoid"])
+def test_a_pool_over_the_axis_of_a_layer(function, tmp_path):
+    """A layer over the last axis has its channels there, which the pool then compares."""
+    random = np.random.default_rng(1)
+    constants = {
+        "w": random.normal(0, 0.5, (4, 1, 3, 3)).astype(np.float32),
+        "v": random.normal(0, 0.4, (6, 6)).astype(np.float32),
+    }
+    nodes = [
+        node("Conv", "x w", "c"),
+        node("MatMul", "c v", "m"),
+        node(function, "m", "f"),
+        node("MaxPool", "f", "y", kernel_shape=[2, 2], strides=[2, 2]),
+    ]
+    made = model(nodes, ("N", 1, 8, 8), constants)
+    onnx.save(made, tmp_path / "net.onnx")
+    x = random.normal(size=(32, 1, 8, 8)).astype(np.float32)
+    compiled = compile_model(tmp_path / "net.onnx", calibrate=x, target="unlimited", emit=())
+    (wanted,) = session(made).run(None, {"x": x})
+    error = np.abs(compiled.run(x) - wanted).max() / np.abs(wanted).max()
+    assert error <= BOUNDS["graded"]

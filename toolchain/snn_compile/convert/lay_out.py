@@ -71,6 +71,10 @@ class _Layout:
         self.network = network
         self.nodes: list[AnnNode] = []
         self.values: dict[NodeId, _Value] = {}
+        activations = [node for node in network.graph if isinstance(node, ann.Activation)]
+        sharing = [node for node in activations if node.like is not None]
+        # Populations that share their scales have the same channels: they are not moved.
+        self.fixed = {name for node in sharing for name in (node.id, node.like)}
         for node in network.graph:
             self.values[node.id] = self._value(node)
 
@@ -78,6 +82,8 @@ class _Layout:
         inputs = [self.values[s] for s in node.inputs]
         if isinstance(node, MOVES):
             return inputs[0].permute(_order(node, self.network.source(node).shape))
+        if node.id in self.fixed:
+            return self._as_it_is(node, inputs)
         if isinstance(node, ann.Relu | ann.Function | ann.Product):
             wanted = self._wanted(node)
             if wanted is not None and not any(_of_layer(v) and v.index is None for v in inputs):
@@ -86,6 +92,10 @@ class _Layout:
             found = self._in_place(node, inputs)
             if found is not None:
                 return found
+        return self._as_it_is(node, inputs)
+
+    def _as_it_is(self, node: AnnNode, inputs: Sequence[_Value]) -> _Value:
+        """A node in its own order."""
         placed = tuple(
             self._placed(value, self.network.graph[s].shape, f"{node.id}.in{k}")
             for k, (value, s) in enumerate(zip(inputs, node.inputs, strict=True))
