@@ -7,30 +7,32 @@ import subprocess
 
 import pytest
 
-from hil_networks import CODINGS, network
+from hil_networks import network
 from snn_backends.c import CBackend, machines
 from snn_compile import compile_model
 
 EVERY_CODING = ("graded", "sync", "radix", "rate", "signed", "sigma-delta")
 
 
-@pytest.mark.parametrize("coding", CODINGS)
-def test_cppcheck_finds_nothing(coding, tmp_path):
+@pytest.mark.parametrize(
+    ("coding", "platform"), [("sync", "avr8"), ("signed", "unix64"), ("sigma-delta", "unix64")]
+)
+def test_cppcheck_finds_nothing(coding, platform, tmp_path):
+    """On a platform whose ``int`` has 16 bits, too."""
     if not shutil.which("cppcheck"):
         pytest.skip("no cppcheck: apt install cppcheck")
     program, _ = network(coding)
     CBackend().emit(program, tmp_path)
     command = ["cppcheck", "--enable=warning,style,performance,portability", "--inconclusive"]
     command += ["--std=c99", "--quiet", "--error-exitcode=1", "-DSNN_TRACE=recorded"]
-    for platform in ("unix64", "avr8"):
-        done = subprocess.run(
-            [*command, f"--platform={platform}", "network.c", "selftest.c"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    done = subprocess.run(
+        [*command, f"--platform={platform}", "network.c", "selftest.c"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 
 def assert_verifies(compiled, folder, stimuli):

@@ -46,7 +46,7 @@ def assert_equal(seed, folder, *, emulators=False):
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("seed", [4, 17, 24])
+@pytest.mark.parametrize("seed", [4, 24])
 def test_random_networks(seed, tmp_path):
     assert_equal(seed, tmp_path / "c")
 
