@@ -109,23 +109,25 @@ def _first_sample(compiled: CompiledModel, arrays: Any) -> np.ndarray:
     """(1, *input shape), of events those that each step has."""
     if "t_us" not in arrays:
         return arrays["x"][:1]
-    columns = (arrays[name].astype(np.int64) for name in ("x", "y", "p", "t_us", "offsets"))
-    first = Recordings(*columns, None, "").some(np.array([0]))
+    recordings = Recordings.of(dict(arrays), "")
     program = compiled.program
     step_us = compiled.report["options"]["event_step"]["value"]
-    return first.trains(program.inputs[0].shape, program.window.n_steps, step_us).clip(max=1)
+    rows = recordings.train_rows(program.inputs[0].shape, program.window.n_steps, step_us)
+    return rows[:1].clip(max=1)
 
 
 def _input(axis: Any, sample: np.ndarray) -> None:
     """Three channels as colours, others in grey; features of steps from left to right."""
     axis.set_title("input", fontsize=10)
-    if sample.ndim == 3 and len(sample) == 3:
+    if sample.ndim == 4:  # a frame for each step
+        sample = sample.sum(axis=0, dtype=float)
+    if sample.ndim == 3 and len(sample) == 2:  # of both polarities
+        brighter = sample[1] - sample[0]
+        most = np.abs(brighter).max()
+        axis.imshow(brighter, cmap="RdBu", vmin=-most, vmax=most)
+    elif sample.ndim == 3 and len(sample) == 3:
         shown = sample - sample.min()
         axis.imshow((shown / shown.max()).transpose(1, 2, 0))
-    elif sample.ndim == 4:  # steps of events of two polarities
-        off, on = sample.sum(axis=0)
-        most = np.abs(on - off).max()
-        axis.imshow(on - off, cmap="RdBu", vmin=-most, vmax=most)
     elif sample.ndim == 2:
         axis.imshow(sample.T, cmap="gray", aspect="auto", origin="lower")
     else:
@@ -168,6 +170,10 @@ def _answer(axis: Any, output: np.ndarray) -> None:
         axis.set_yticks([])
         return
     values = output.ravel()
+    if len(values) == 1:
+        axis.set_axis_off()
+        axis.text(0.5, 0.5, f"{values[0]:,g}", ha="center", fontsize=16)
+        return
     colours = [ACCENT if k == values.argmax() else LINE for k in range(len(values))]
     axis.barh(np.arange(len(values)), values, color=colours)
     axis.invert_yaxis()
