@@ -20,11 +20,13 @@ MOST_BINS, MOST_BITS, MOST_CLASSES = 256, 256, 64
 class Histogram(TypedDict):
     """Counts of values: bin i holds those from ``low + i * width`` to below the next one's.
 
+    ``high`` is the largest value that is possible, where the last bin reaches beyond it.
     ``zeros`` are values 0, which are in no bin then. ``log2``: bins are of logarithms to base 2.
     """
 
     low: float
     width: float
+    high: NotRequired[float]
     counts: list[int]
     zeros: NotRequired[int]
     log2: NotRequired[bool]
@@ -149,7 +151,7 @@ def _complaints(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _is_histogram(found: Mapping[str, Any]) -> bool:
     counts = found["counts"]
-    numbers = (found["low"], found["width"])
+    numbers = (found["low"], found["width"], found.get("high", 0.0))
     fits = 0 < len(counts) <= MOST_BINS and min(counts) >= 0 and found.get("zeros", 0) >= 0
     if found.get("log2") and not 0 <= found["low"] + len(counts) * found["width"] <= MOST_BITS:
         return False

@@ -73,7 +73,7 @@ def _levels(node: Neurons, messages: Int) -> dict[str, Any]:
     if high - low >= _MOST_LEVELS:
         width = -(-(high - low + 1) // _MOST_LEVELS)
         found = on_levels(np.bincount((sums[sums != 0] - low) // width), 0)
-        found = {**found, "low": float(low), "width": found["width"] * width}
+        found |= {"low": float(low), "width": found["width"] * width, "high": float(high)}
     else:
         found = on_levels(np.bincount(sums[sums != 0] - low, minlength=high - low + 1), low)
     return {**found, "zeros": int(np.count_nonzero(sums == 0))}

@@ -83,5 +83,6 @@ def on_levels(counts: Int, low: int) -> dict[str, Any]:
     return {
         "low": float(low),
         "width": float(width),
+        "high": float(low + len(counts) - 1),
         "counts": padded.reshape(-1, width).sum(axis=1).tolist(),
     }

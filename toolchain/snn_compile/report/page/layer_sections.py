@@ -143,7 +143,7 @@ def histogram(title: str, found: Mapping[str, Any], unit: str, *, whole: bool = 
     counts: Sequence[int] = found["counts"]
     total, most = sum(counts), max(counts)
     low, width = found["low"], found["width"]
-    high = low + width * len(counts) - (1 if whole else 0)
+    high = found.get("high", low + width * len(counts) - (1 if whole else 0))
     if len(counts) == 1 and not whole:
         high = low
     if found.get("log2"):
@@ -154,7 +154,7 @@ def histogram(title: str, found: Mapping[str, Any], unit: str, *, whole: bool = 
         peak = low + width * counts.index(most)
         words += f"; most of them at {_number(peak, found)}"
         if whole and width > 1:
-            words += f" to {figures.number(peak + width - 1)}"
+            words += f" to {figures.number(min(peak + width - 1, high))}"
     note = unit
     if zeros := found.get("zeros"):
         share = figures.percent(zeros / (zeros + total))
