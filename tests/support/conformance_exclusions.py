@@ -120,6 +120,8 @@ ONNX = {
     "wrap": EVENTS,
     "cuba-decays": EVENTS,
     "cuba-wrap": EVENTS,
+    "delays": LEAKY,
+    "threshold-delta": "send changes above a threshold",
     "*-cuba": LEAKY,
     "cuba-subtract": LEAKY,
     "*-signed": SIGNS,

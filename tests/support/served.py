@@ -54,7 +54,7 @@ class Page:
         if method not in ("GET", "HEAD"):
             given["Origin"] = f"http://{self.host}"
         given |= headers or {}
-        connection = HTTPConnection(HOST, self.server.port, timeout=60)
+        connection = HTTPConnection(HOST, self.server.port, timeout=300)
         try:
             connection.request(method, path, body, {k: v for k, v in given.items() if v})
             answer = connection.getresponse()

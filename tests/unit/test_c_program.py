@@ -20,8 +20,9 @@ from snn_backends.c.planner import make_plan
 from snn_compile.cli import main
 from snn_compile.errors import CapacityError, CompileErrors, DeviceError, UsageError
 from snn_compile.ir.fixedpoint import Overflow, QTensor
+from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph, NodeId
-from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.quantized import LeakyReadout, QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
 
 
@@ -257,6 +258,28 @@ def test_a_threshold_that_divides_nothing():
     assert "less than 1" in error.message
 
 
+def test_a_multiplier_that_turns_payloads_around():
+    program, _ = network("graded")
+    first = program.populations[0]
+    turned = first.changed(multiplier=QTensor.of(-first.multiplier.values))
+    (error,) = CBackend().check(changed(program, **{first.id: turned}))
+    assert error.code == "c-neuron"
+
+
+def test_strides_and_dilations_that_move_nothing(tmp_path):
+    """A file may state any number for them."""
+    net = networks.Builder(1, (2, 5, 6), n_steps=3, coding=InputCoding.CURRENT, low=-3, high=9)
+    hidden = net.neurons("subtract", net.conv(networks.INPUT, 4, (1, 1), geometry=FAR))
+    shape = Geometry(padding=(1, -1, 2, 3), stride=(10**10, 2))
+    hidden = net.neurons("subtract", net.conv(hidden, 4, geometry=shape))
+    net.neurons("readout", net.dense(hidden, 3))
+    program, frames = net.build(), net.frames(2)
+    assert verified(program, emitted(program, tmp_path / "c"), frames).equal
+
+
+FAR = Geometry(dilation=(10**12, 10**11))
+
+
 def test_numbers_beyond_64_bits():
     program, _ = network("graded")
     first = program.populations[0]
@@ -268,6 +291,20 @@ def test_numbers_beyond_64_bits():
     far = {node.id: node.changed(exponent=32) for node in program.synapses_into(first)}
     (error,) = CBackend().check(changed(program, **{first.id: steep}, **far))
     assert error.code == "c-width"
+
+
+# Models without a conformance vector -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("decays", [(4095, 0), (700, 90)])
+def test_an_output_that_leaks(tmp_path, decays):
+    program, frames = networks.mlp(4, "leaky", 6)
+    (out,) = program.readouts
+    du, dv = decays
+    leaky = LeakyReadout(**out.common_fields, bias=out.bias, current_decay=du, voltage_decay=dv)
+    program = changed(program, **{out.id: leaky})
+    outcome = verified(program, emitted(program, tmp_path / "c"), frames[:3])
+    assert outcome.equal, outcome.details
 
 
 # What is noticed ---------------------------------------------------------------------------------

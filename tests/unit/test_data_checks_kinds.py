@@ -221,3 +221,45 @@ def test_several_inputs(name, tmp_path):
     assert [finding.code for finding in found] == expected
     if expected and expected[0].startswith("other"):
         assert "'image'" in found[0].message
+
+
+# Features of sound: bands over time, as logarithms to base 10.
+
+
+def spectra() -> np.ndarray:
+    random = np.random.default_rng(31)
+    return random.uniform(-4, 0, (K, 1, 6)) + random.normal(0, 0.5, (K, 9, 6))
+
+
+def listener(path: Path) -> Path:
+    of = spectra().reshape(K, -1)
+    weights = {"w": 2 * of.T, "b": -(of**2).sum(axis=1)}
+    nodes = [node("Flatten", "x", "row"), node("Gemm", "row w b", "y", "y")]
+    constants = {name: values.astype(np.float32) for name, values in weights.items()}
+    onnx.save(model(nodes, ("N", 9, 6), constants), str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [
+        (1.0, ""),
+        (0.2303, "log=db"),
+        (10.0, "log=log10"),
+        (0.1, "log=db"),
+        (0.4343, "log=ln"),
+    ],
+)
+def test_logarithms_of_another_base(factor, said, tmp_path):
+    random = np.random.default_rng(32)
+    y = random.integers(0, K, N)
+    x = spectra()[y] + random.normal(0, 1.2, (N, 9, 6))
+    found = warnings_on(listener(tmp_path / "net.onnx"), (factor * x).astype(np.float32), y)
+    if not said:
+        assert found == []
+        return
+    (finding,) = found
+    assert finding.code == "other-normalization"
+    assert "logarithms" in finding.message
+    stated = float(finding.hint.split("--scale-values ")[1].split()[0].rstrip(";"))
+    assert stated == pytest.approx(factor, rel=0.25)

@@ -129,6 +129,23 @@ def test_features_are_computed_once(tmp_path, monkeypatch):
         monkeypatch.undo()
 
 
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_recordings_in_a_parquet_file(tmp_path, wrapped):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for k in range(3):
+        record(tmp_path / "set" / f"{k}.wav", noise(320, k))
+    stored = [(tmp_path / "set" / f"{k}.wav").read_bytes() for k in range(3)]
+    column = [{"bytes": one, "path": "a.wav"} for one in stored] if wrapped else stored
+    table = pyarrow.table({"audio": column, "label": [0, 2, 1]})
+    parquet.write_table(table, tmp_path / "set.parquet")
+    content = opened(tmp_path / "set.parquet")
+    assert (content.arrays["x"][:] == opened(tmp_path / "set").arrays["x"][:]).all()
+    assert np.asarray(content.labels["y"][:]).tolist() == [0, 2, 1]
+    parquet.write_table(pyarrow.table({"audio": [b"RIFF", stored[0]]}), tmp_path / "bad.parquet")
+    assert "recording 0: error[unreadable-data]" in refusals(tmp_path / "bad.parquet")
+
+
 def refusals(path, shape=(9, 8), recipe=RECIPE):
     with pytest.raises(CompileError) as caught:
         opened(path, shape, recipe)
@@ -148,6 +165,7 @@ def test_what_would_be_read_wrongly_is_named_all_at_once(tmp_path):
         )
     (tmp_path / "odd.wav").write_bytes(content[:34] + struct.pack("<H", 64) + content[36:])
     (tmp_path / "short.wav").write_bytes(content[:20])
+    (tmp_path / "none.wav").write_bytes(content[:22] + bytes(2) + content[24:])
     said = refusals(tmp_path)
     for words in (
         "rate.wav: error[wrong-shape]: it has 16,000 samples a second, and the recipe 8,000",
@@ -159,6 +177,7 @@ def test_what_would_be_read_wrongly_is_named_all_at_once(tmp_path):
         "other.wav: error[unreadable-data]: its samples are format 999",
         "odd.wav: error[unreadable-data]: it has 64 bits a sample",
         "short.wav: error[unreadable-data]: cannot be decoded",
+        "none.wav: error[unreadable-data]: cannot be decoded (bad # of channels)",
     ):
         assert words in said
 

@@ -16,7 +16,7 @@ from snn_compile.bundle import CompiledModel  # noqa: E402
 from snn_compile.cli import main  # noqa: E402
 from snn_compile.errors import CompileError, UnsupportedError, UsageError  # noqa: E402
 from snn_compile.ir.serialize import array_hashes, dump_program  # noqa: E402
-from snn_compile.tune import TuneOptions, session, table, tune_model  # noqa: E402
+from snn_compile.tune import TuneOptions, session, setting, table, tune_model  # noqa: E402
 from snn_compile.tune.augmentation import Augmentation  # noqa: E402
 from snn_compile.tune.data import AugmentedSamples  # noqa: E402
 from snn_compile.tune.network import Network  # noqa: E402
@@ -74,6 +74,14 @@ def test_a_dataset_and_arrays_train_the_same_network(base, digits):
     alone = tune_model(base, Digits(*train), hold_out=0.25, **SHORT).report["tune"]
     assert (alone["train"], alone["held_out"]) == (72, 24)
     assert alone["held_out_of"] == "25% of the training data, seed 0"
+
+
+def test_samples_that_do_not_fit_the_memory_train_the_same_network(base, digits, monkeypatch):
+    (train, held_out) = digits
+    held = tune_model(base, train, held_out=held_out, options=TuneOptions(**SHORT))
+    monkeypatch.setattr(setting, "_HELD_SHARE", 0)
+    stored = tune_model(base, train, held_out=held_out, options=TuneOptions(**SHORT))
+    assert integers(stored) == integers(held) != integers(CompiledModel.load(base))
 
 
 def test_batches_of_a_loader_are_repeatable(base, digits):

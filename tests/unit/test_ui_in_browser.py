@@ -8,7 +8,9 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin
 
 import numpy as np
@@ -69,6 +71,14 @@ def page(folder: Path) -> Iterator[Page]:
         yield found
 
 
+@contextmanager
+def opened(browser: Browser, page: Page, **look: object) -> Iterator[Any]:
+    """The first page; on a busy machine, what is computed for another one takes its time."""
+    with browser.page(page.address, offline=False, **look) as tab:
+        tab.set_default_timeout(300_000)
+        yield tab
+
+
 def rows(tab) -> list[str]:
     return tab.locator("#networks tbody td.name").all_inner_texts()
 
@@ -76,7 +86,7 @@ def rows(tab) -> list[str]:
 def test_tables_are_sorted_and_networks_compared_with_the_keyboard_alone(
     browser: Browser, page: Page
 ) -> None:
-    with browser.page(page.address, offline=False) as tab:
+    with opened(browser, page) as tab:
         assert "token" not in tab.url
         assert tab.locator("th[aria-sort=descending]").inner_text() == "written"
         head = tab.get_by_role("columnheader", name="steps")
@@ -99,7 +109,7 @@ def test_tables_are_sorted_and_networks_compared_with_the_keyboard_alone(
 
 
 def test_without_scripts_it_sorts_and_keeps_what_is_ticked(browser: Browser, page: Page) -> None:
-    with browser.page(page.address, offline=False, scripts=False) as tab:
+    with opened(browser, page, scripts=False) as tab:
         tab.get_by_label("compare T8.snn").check()
         for first in ("T4.snn", "T8.snn"):
             tab.get_by_role("button", name="steps").click()
@@ -114,7 +124,7 @@ def test_the_first_divergence_is_shown_where_it_happened(
 ) -> None:
     layer, stimulus, step, neuron = FLIPPED
     width = 390 if look == "narrow" else 1280
-    with browser.page(page.address, offline=False, width=width, dark=look == "dark") as tab:
+    with opened(browser, page, width=width, dark=look == "dark") as tab:
         assert browsers.overflowing(tab) == []
         tab.get_by_role("link", name="board.npz").click()
         tab.locator(".chain").wait_for()
@@ -141,7 +151,7 @@ def test_the_first_divergence_is_shown_where_it_happened(
 
 
 def test_a_session_is_run_from_the_page(browser: Browser, page: Page, folder: Path) -> None:
-    with browser.page(page.address, offline=False) as tab:
+    with opened(browser, page) as tab:
         tab.get_by_role("link", name="T8.snn").click()
         assert browsers.violations(tab) == []
         tab.get_by_label("device").select_option("reference")
@@ -173,7 +183,7 @@ def test_what_runs_is_followed(browser: Browser, page: Page, folder: Path) -> No
         (place / "new").write_text(json.dumps(record))
         (place / "new").replace(place / "progress.json")
 
-    with browser.page(page.address, offline=False) as tab:
+    with opened(browser, page) as tab:
         tab.get_by_label("compare T4.snn").check()
         write(20)
         bar = tab.get_by_role("progressbar", name="evaluate of new.snn")
@@ -189,7 +199,7 @@ def test_what_runs_is_followed(browser: Browser, page: Page, folder: Path) -> No
 
 
 def test_a_dropped_model_is_checked(browser: Browser, page: Page, examples: Path) -> None:
-    with browser.page(page.address, offline=False) as tab:
+    with opened(browser, page) as tab:
         assert tab.get_by_label("Drop a model").get_attribute("type") == "file"
         model = base64.b64encode((examples / "digits_mlp.onnx").read_bytes()).decode()
         tab.evaluate(

@@ -19,8 +19,10 @@ from snn_compile.ir.models.piecewise_linear import Lines
 from snn_compile.ir.quantized import (
     ClipFloorNeurons,
     CubaLIFNeurons,
+    DelayNeurons,
     GradedNeurons,
     IFNeurons,
+    LeakyReadout,
     PiecewiseLinearDeltaNeurons,
     PiecewiseLinearNeurons,
     PiecewiseLinearWindowNeurons,
@@ -34,8 +36,10 @@ from snn_compile.ir.quantized import (
     SigmaDeltaNeurons,
     SigmaDeltaReadout,
     SignedIFNeurons,
+    StartedReadout,
     SyncIFNeurons,
     SyncReadout,
+    ThresholdDeltaNeurons,
 )
 from snn_compile.ir.spiking import Reset
 from snn_compile.sim import bounds
@@ -73,7 +77,8 @@ class Form:
         sum: type in which what arrives is added up, and the potential computed.
         parameters: tensors by the name that the macro uses.
         bounded: of the potential.
-        states: type of each value that a neuron keeps from step to step.
+        states: type of each value that a neuron keeps from step to step; of those that wait, one
+            for each step of the delay.
         numbers: what else the macro uses.
     """
 
@@ -165,6 +170,8 @@ def _wide(magnitude: int) -> CType:
 
 def _scaled(node: Any, context: Context) -> Form:
     """Graded and sigma-delta neurons."""
+    if node.multiplier.values.min(initial=0) < 0:
+        raise ValueError("its multiplier is negative")
     total, potential = _once(node, context)
     places = _ends(node.shift)[1]
     factor = max(abs(end) for end in _ends(node.multiplier))
@@ -254,20 +261,24 @@ def _of_firing(node: IFNeurons | SignedIFNeurons) -> dict[str, QTensor]:
     return {"bias": node.bias, "threshold": node.threshold, "initial": start}
 
 
-def _leaky(node: CubaLIFNeurons, context: Context) -> Form:
-    """Loihi's own neuron: a current that wraps, a potential that saturates."""
+def _leaky(node: CubaLIFNeurons | LeakyReadout, context: Context) -> Form:
+    """Loihi's own neuron, and its potential: a current that wraps, a potential that saturates."""
     step = context.step
-    bias = max(abs(end) for end in _ends(node.bias))
-    added = (step.magnitude << 6) + bias * node.filtered_bias
+    filtered = isinstance(node, CubaLIFNeurons) and node.filtered_bias
+    parameters = {"bias": node.bias}
+    if isinstance(node, CubaLIFNeurons):
+        parameters["threshold"] = node.threshold
+        if node.drop is not None:
+            parameters["drop"] = node.drop
+    largest = {name: max(abs(end) for end in _ends(t)) for name, t in parameters.items()}
+    bias, drop = largest["bias"], largest.get("drop", 0)
+    added = (step.magnitude << 6) + bias * filtered
     # From within a turn of 2**24, one turn back leads into the range; else it may grow.
     current = 1 << 23 if added <= 1 << 24 else 4096 * (added + (1 << 24))
     if current * 4096 > INT64_MAX:
         raise OverflowError(f"currents of up to {current} have no type for their decay")
     limit = min(node.state.max, VOLTAGE_LIMIT)
-    drop = 0 if node.drop is None else max(abs(end) for end in _ends(node.drop))
-    parameters = {"bias": node.bias, "threshold": node.threshold}
-    if node.drop is not None:
-        parameters["drop"] = node.drop
+    _wide((largest.get("threshold", 0) << 6) + bias + drop + current + (limit << 13))
     states = {"potential": holding(-limit - drop, limit + drop)}
     keep_current, keep_potential = 4095 - node.current_decay, 4096 - node.voltage_decay
     if keep_current:
@@ -275,12 +286,23 @@ def _leaky(node: CubaLIFNeurons, context: Context) -> Form:
     numbers = {
         "keep_current": keep_current,
         "keep_potential": keep_potential,
-        "filtered": node.filtered_bias,
-        "subtract": node.drop is not None,
+        "filtered": filtered,
+        "subtract": "drop" in parameters,
         "limit": limit,
     }
     total = accumulator(step.magnitude)
     return Form("leaky", total, parameters, Bounded("", -limit, limit), states, numbers)
+
+
+def _waiting(node: DelayNeurons, context: Context) -> Form:
+    """Neurons that pass messages on later: a ring of those that wait."""
+    step = context.step
+    if step.low < node.low or step.high > node.high:
+        raise ValueError(f"its messages may leave {node.low} to {node.high}")
+    states = {"waiting": holding(node.low, node.high)} if node.delay else {}
+    numbers = {"delay": node.delay}
+    within = Bounded("", node.low, node.high)
+    return Form("waiting", accumulator(step.magnitude), {}, within, states, numbers)
 
 
 def _adding(node: Readout, context: Context) -> Form:
@@ -289,6 +311,35 @@ def _adding(node: Readout, context: Context) -> Form:
     kept = holding(potential.low, potential.high)
     states = {"potential": kept} if context.n_steps > 1 else {}
     return Form("adding", total, {"bias": node.bias}, potential, states)
+
+
+def _started(node: StartedReadout, context: Context) -> Form:
+    """A readout that adds up the steps of a window from a potential of its own."""
+    step, start, bias = context.step, _ends(node.initial_potential), _ends(node.bias)
+    low = start[0] + context.n_steps * (step.low + bias[0])
+    high = start[1] + context.n_steps * (step.high + bias[1])
+    potential = bounded(node, low, high)
+    before = max(potential.magnitude, -start[0], start[1])
+    total = accumulator(before + step.magnitude + max(-bias[0], bias[1]))
+    kept = holding(min(potential.low, 0), max(potential.high, 0))
+    states = {"potential": kept} if context.n_steps > 1 else {}
+    parameters = {"bias": node.bias, "initial": node.initial_potential}
+    return Form("adding", total, parameters, potential, states)
+
+
+def _changing(node: ThresholdDeltaNeurons, context: Context) -> Form:
+    """Sigma-delta neurons with a threshold."""
+    step, known, bias = context.step, _ends(node.sent), _ends(node.bias)
+    n_sums = 1 if node.of_frames else context.n_steps
+    low, high = n_sums * step.low, n_sums * step.high
+    active = bounded(node, low + bias[0], high + bias[1])
+    kept = holding(min(active.low, known[0]), max(active.high, known[1]))
+    states = {"known": kept} if node.of_frames else {"sum": holding(low, high), "known": kept}
+    sums = max(step.magnitude, -low, high) + max(-bias[0], bias[1])
+    total = accumulator(max(sums, active.magnitude) + max(active.magnitude, -known[0], known[1]))
+    parameters = {"bias": node.bias, "threshold": node.threshold, "sent": node.sent}
+    numbers = {"shift": node.shift, "of_frames": node.of_frames}
+    return Form("changing", total, parameters, active, states, numbers)
 
 
 def _shown(node: Readout, context: Context) -> Form:
@@ -311,8 +362,12 @@ _FORMS: dict[type[Population], Callable[[Any, Context], Form]] = {
     IFNeurons: _firing,
     SignedIFNeurons: _signed,
     CubaLIFNeurons: _leaky,
+    LeakyReadout: _leaky,
+    DelayNeurons: _waiting,
     Readout: _adding,
     ProbedReadout: _adding,
+    StartedReadout: _started,
+    ThresholdDeltaNeurons: _changing,
     SyncReadout: _shown,
     SigmaDeltaReadout: _shown,
 }

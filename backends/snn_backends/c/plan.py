@@ -169,7 +169,8 @@ class Plan:
                 yield from self._of_windows(layer)
                 continue
             for name, state in layer.form.states.items():
-                yield Buffer(f"{name}{layer.index}", state, layer.size)
+                each = layer.form.numbers["delay"] if name == "waiting" else 1
+                yield Buffer(f"{name}{layer.index}", state, layer.size * each)
             if not layer.is_readout:
                 life = layer.index, last[layer.index]
                 yield Buffer(f"out{layer.index}", layer.message, layer.size, life)

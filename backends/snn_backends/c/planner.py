@@ -179,4 +179,7 @@ def _geometry(group: ConvSynapses, source: tuple[int, ...]) -> tuple[int, ...]:
     _, height, width = source
     top, left = form.padding[:2]
     each = n_out // form.groups
-    return (n_in, each, height, width, *kernel, *form.stride, top, left, *form.dilation)
+    # What moves nothing may be any number.
+    stride = (s if n > 1 else 1 for s, n in zip(form.stride, group.shape[1:], strict=True))
+    dilation = (d if k > 1 else 1 for d, k in zip(form.dilation, kernel, strict=True))
+    return (n_in, each, height, width, *kernel, *stride, top, left, *dilation)

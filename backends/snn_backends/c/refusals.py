@@ -9,7 +9,7 @@ from snn_backends.c import neurons
 from snn_backends.c.integers import INT32_MAX
 from snn_backends.c.layers import Family, family_of
 from snn_compile.errors import CapacityError, CompileError, UnsupportedError
-from snn_compile.ir.quantized import Population, QuantizedGraph, Synapses
+from snn_compile.ir.quantized import ConvSynapses, Population, QuantizedGraph, Synapses
 from snn_compile.ir.spiking import InputCoding
 
 OTHERWISE = "use --device reference, or emit it for another backend"
@@ -61,6 +61,10 @@ def _of_sizes(program: QuantizedGraph) -> Iterator[CompileError]:
     for node in program.graph:
         synapses = node.weight.values.size if isinstance(node, Synapses) else 0
         largest = max(prod(node.shape) * program.window.n_steps, synapses)
+        if isinstance(node, ConvSynapses):  # rows and columns, padding included, and a step more
+            source = program.graph[node.inputs[0]].shape
+            borders = sum(abs(size) for size in node.geometry.padding)
+            largest = max(largest, 2 * (max(source[1:]) + borders))
         if largest > INT32_MAX:
             yield CapacityError(
                 f"'{node.id}' has {largest} values, more than a 32-bit index reaches",

@@ -12,7 +12,7 @@ from pathlib import Path
 from snn_backends.c import machines
 from snn_backends.c.machines import Machine
 from snn_backends.c.plan import Plan
-from snn_compile.errors import CapacityError, CompileError
+from snn_compile.errors import CapacityError, CompileError, DeviceError
 
 STACK = 768
 """Bytes of the deepest chain of calls, at most: no call depends on data, and none is recursive."""
@@ -112,7 +112,11 @@ def measure(folder: Path, machine: Machine, *flags: str, size: str = "size") -> 
     Raises:
         DeviceError: the compiler failed.
     """
-    machine.compile(folder, "-Os", "-fstack-usage", *flags, "-c", "network.c", "-o", "network.o")
+    command = (*flags, "-c", "network.c", "-o", "network.o")
+    try:
+        machine.compile(folder, "-Os", "-fstack-usage", *command)
+    except DeviceError:  # not every compiler tells the stack
+        machine.compile(folder, "-Os", *command)
     if not shutil.which(size):
         return None
     said = subprocess.run(
@@ -138,7 +142,8 @@ def _stack(path: Path) -> int | None:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         where, size, _ = line.split("\t")
         name = where.rsplit(":", 1)[1].split(".")[0]
-        level = next(i for i, pattern in enumerate(LEVELS) if re.fullmatch(pattern, name))
+        found = (i for i, pattern in enumerate(LEVELS) if re.fullmatch(pattern, name))
+        level = next(found, len(LEVELS))  # a function of the compiler's own
         frames[level] = max(frames[level], int(size))
     return sum(frames.values())
 

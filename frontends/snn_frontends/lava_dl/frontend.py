@@ -44,7 +44,7 @@ class LavaDlFrontend:
                 f"the file '{path}' does not exist", code="no-such-file", hint="check the path"
             )
         file = str(path)
-        raise_all(missing("h5py", "hdf5", ".net files are read by", origin=Origin(file)))
+        raise_all(missing("h5py", "netx", ".net files are read by", origin=Origin(file)))
         document = _document(path)
         from snn_frontends.lava_dl import inputs, network
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from snn_compile.cli.completion import plugins
 from snn_compile.cli.console import (
     as_json,
     common,
@@ -65,7 +66,12 @@ class Request:
     "conformance", short_help="Small networks with their exact messages, for any backend."
 )
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--device", metavar="NAME[:ARG]", help="Run a device on the set in DIR.")
+@click.option(
+    "--device",
+    metavar="NAME[:ARG]",
+    shell_complete=plugins("devices"),
+    help="Run a device on the set in DIR.",
+)
 @click.option("--backend", metavar="NAME", help="Emit and verify the set in DIR with a backend.")
 @click.option(
     "--check",

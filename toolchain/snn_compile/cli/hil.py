@@ -207,13 +207,11 @@ def stimuli_of(
     """Encoded stimuli, and labels if present: of a file, or the golden ones."""
     if data is None:
         return compiled.stimulus, None
-    import numpy as np
-
-    from snn_compile.cli.run import load
-    from snn_compile.sim.frames import encoded
+    from snn_compile.cli.run import all_at_once, load
+    from snn_compile.sim.frames import encoded_rows
 
     samples = load(compiled, data)
-    return encoded(compiled.encoding, samples.x[:]).astype(np.int64), samples.y
+    return all_at_once(encoded_rows(compiled.encoding, samples.x), str(data)), samples.y
 
 
 def of_recording(folder: Path, path: Path, frames: Int, device: str | None) -> tuple[Int, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from snn_compile.cli.completion import plugins
 from snn_compile.cli.console import (
     as_json,
     common,
@@ -38,7 +39,12 @@ SUFFIX = ".snt"
 @click.option(
     "--check", metavar="COMMAND", help="Exits with 0 while the fault persists; {} is the file."
 )
-@click.option("--device", metavar="NAME[:ARG]", help="A device that differs from the reference.")
+@click.option(
+    "--device",
+    metavar="NAME[:ARG]",
+    shell_complete=plugins("devices"),
+    help="A device that differs from the reference.",
+)
 @device_settings
 @click.option(
     "--stimulus",

@@ -200,6 +200,7 @@ def compare(
         DeviceError: the backend's environment is missing, or it failed or took too long.
         UsageError: the selected engine is not installed or does not work.
     """
+    from snn_compile.cli.run import all_at_once
     from snn_compile.hil import engine, golden
     from snn_compile.hil.verification import Verification
     from snn_compile.plugins import Verifiable
@@ -223,7 +224,7 @@ def compare(
         backend = compiled.backend(name)
         if not isinstance(backend, Verifiable):
             return Verification(name, "the backend cannot run its output", 0, 0, 0, equal=None)
-        shown = frames[:].astype("int64")
+        shown = all_at_once(frames, name)
         return backend.verify(
             compiled.program, folder / name, shown, time_limit=time_limit, progress=advance
         )

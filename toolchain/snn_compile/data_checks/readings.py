@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import isqrt, prod
+from math import isqrt, log, prod
 from typing import Any
 
 import numpy as np
@@ -256,6 +256,18 @@ _RANGES = {
     "from -0.5 to 0.5": (np.array([0.5]), np.ones(1)),
 }
 
+_LOGARITHMS = {
+    "over 2.303, as natural logarithms for those to base 10 (log=log10)": log(10),
+    "over 0.2303, as natural logarithms for decibels (log=db)": log(10) / 10,
+    "times 2.303, as logarithms to base 10 for natural ones (log=ln)": 1 / log(10),
+    "times 10, as logarithms to base 10 for decibels (log=db)": 0.1,
+    "over 10, as decibels for logarithms to base 10 (log=log10)": 10.0,
+    "over 4.343, as decibels for natural logarithms (log=ln)": 10 / log(10),
+    "twice as large, as logarithms of magnitudes for those of energies (power=2)": 0.5,
+    "half as large, as logarithms of energies for those of magnitudes (power=1)": 2.0,
+}
+"""Features of sound in another unit, and what they are divided by."""
+
 
 def _normalizations(x: Array, shape: Shape, present: Reading) -> Iterator[Reading]:
     """Normalizations that networks are trained with, of what the values may be."""
@@ -274,6 +286,9 @@ def _normalizations(x: Array, shape: Shape, present: Reading) -> Iterator[Readin
     if all((part > 0).all() for part in own[1:]):
         mean, scale = (np.reshape(part, -1) for part in own)
         yield Reading(mean, scale, "less their own mean, over their own standard deviation")
+    if sum(size > 1 for size in shape) == 2 and x.dtype.kind == "f" and x.min() < 0:
+        for name, factor in _LOGARITHMS.items():  # bands over time
+            yield Reading(present.mean, present.scale * factor, name)
     if image is None and prod(shape) == shape[0] > 1:
         mean, scale = x.mean(axis=0).reshape(-1), x.std(axis=0).reshape(-1)
         if (scale > 0).all():

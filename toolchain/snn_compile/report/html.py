@@ -86,8 +86,21 @@ def render(report: Mapping[str, Any]) -> str:
     The only script steps through the raster; without it the page says the same.
     """
     report = schema.plain(report)
+    facts = _facts(report)
+    script = page_script(SCRIPT_FILE) if facts["raster"] else ""
+    return page_template("report.html.jinja", filters=FILTERS).render(
+        report=report,
+        sections=_sections(report, facts),
+        script=script,
+        policy=policy(script),
+        **facts,
+    )
+
+
+def _facts(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What the templates show, by the names that they call it."""
     name, about, plan = figures.header(report)
-    facts = {
+    return {
         "name": name,
         "about": about,
         "plan": plan,
@@ -119,14 +132,6 @@ def render(report: Mapping[str, Any]) -> str:
         "raster_size": spikes,
         "decibels": f"{layers.MOST_DECIBELS:.0f}",
     }
-    script = page_script(SCRIPT_FILE) if facts["raster"] else ""
-    return page_template("report.html.jinja", filters=FILTERS).render(
-        report=report,
-        sections=_sections(report, facts),
-        script=script,
-        policy=policy(script),
-        **facts,
-    )
 
 
 def _sections(report: Mapping[str, Any], facts: Mapping[str, Any]) -> list[Section]:

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from snn_compile.errors import UsageError
+from snn_compile.samples.rows import ChosenRows, Rows, blocks
 from snn_compile.tune.augmentation import Augmentation
 from snn_compile.tune.trainer import TrainingData, shuffled
 
@@ -56,6 +57,41 @@ class AugmentedSamples:
     def fingerprint(self) -> Iterator[bytes]:
         """The samples as they are; how they are changed stands in the options."""
         yield from TrainingData(self.x, self.y).fingerprint()
+
+
+@dataclass(frozen=True, eq=False)
+class StoredSamples:
+    """Samples that are read and encoded batch by batch, because all do not fit the memory.
+
+    Attributes:
+        x: samples.
+        y: labels.
+        rows: those to train on.
+        prepare: applied to each batch.
+    """
+
+    x: Rows
+    y: Array
+    rows: npt.NDArray[np.int64]
+    prepare: Prepare
+    of_classes = True
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batches(self, epoch: int, size: int, seed: int) -> Iterator[tuple[int, TrainingData]]:
+        """The samples in the order of an epoch."""
+        order = shuffled(len(self), epoch, seed)
+        for start in range(0, len(order), size):
+            places = order[start : start + size]
+            rows = self.rows[places]
+            yield int(places[0]), self.prepare(self.x[rows], self.y[rows])
+
+    def fingerprint(self) -> Iterator[bytes]:
+        """The samples as they are."""
+        for some in blocks(ChosenRows(self.x, self.rows)):
+            yield np.ascontiguousarray(some).tobytes()
+        yield self.y[self.rows].tobytes()
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import DataLoader
 
+from snn_compile import memory
 from snn_compile.errors import UnsupportedError, UsageError
 from snn_compile.pluralize import pluralize
 from snn_compile.samples.arrays import Samples
@@ -21,6 +23,7 @@ from snn_compile.tune.data import (
     AugmentedSamples,
     LoadedSamples,
     Prepare,
+    StoredSamples,
     TorchData,
     collated,
     is_loadable,
@@ -35,6 +38,8 @@ FileOrArrays = Path | tuple[ArraysLike, Array | None]
 Given: TypeAlias = "FileOrArrays | TorchData"
 """Samples: an npz file with ``x`` and ``y``, or both as arrays, of several inputs each by name; or
 a torch ``Dataset`` or ``DataLoader``."""
+_ENCODED_BYTES, _HELD_SHARE = 8, 0.25
+"""Of an encoded value, and of the memory budget that encoded samples may take."""
 Read = Callable[[FileOrArrays], Samples]
 """Reads samples in the network's input format, and checks that they have labels."""
 
@@ -130,21 +135,28 @@ class LabelledData:
             share, seed = self.options.hold_out, self.options.seed
             rows, held = split(n, share, seed)
             of = f"{share:.0%} of the training data, seed {seed}"
-        apart = self.held_out
+        return Split(self._training(rows, prepare), prepare(*self._measured(held)), of)
+
+    def _training(self, rows: npt.NDArray[np.int64], prepare: Prepare) -> TrainingSet:
+        """Those to train on, as they are to be had: batch by batch, unless all can be held."""
         if not isinstance(self.train, Samples):
-            apart = apart or self.read(collated(self.train, held))
-            source = LoadedSamples(self.train, rows, lambda x, y: prepare(*self._pair((x, y))))
-            return Split(source, prepare(*_pair_of(apart)), of)
-        x, y = _pair_of(self.train)
-        out = (x[held], y[held]) if apart is None else _pair_of(apart)
-        train: TrainingSet
+            return LoadedSamples(self.train, rows, lambda x, y: prepare(*self._pair((x, y))))
+        x, y = self.train.x, _labels_of(self.train)
         if self.options.augment:
             shape, deviation = x.shape[1:], float(np.std(x[:1000]))
             augmentation = Augmentation(self.options.augment, shape, deviation)
-            train = AugmentedSamples(x[rows], y[rows], augmentation, prepare)
-        else:
-            train = prepare(x[rows], y[rows])
-        return Split(train, prepare(*out), of)
+            return AugmentedSamples(x[rows], y[rows], augmentation, prepare)
+        if _ENCODED_BYTES * prod(x.shape) > _HELD_SHARE * memory.budget():
+            return StoredSamples(x, y, rows, prepare)
+        return prepare(x[rows], y[rows])
+
+    def _measured(self, held: npt.NDArray[np.int64]) -> tuple[Array, npt.NDArray[np.int64]]:
+        """Those to measure progress on: data of their own, or some of the training data."""
+        if self.held_out is not None:
+            return _pair_of(self.held_out)
+        if not isinstance(self.train, Samples):
+            return _pair_of(self.read(collated(self.train, held)))
+        return self.train.x[held], _labels_of(self.train)[held]
 
     def _pair(self, given: tuple[Array, Array]) -> tuple[Array, Array]:
         return _pair_of(self.read(given))
@@ -155,4 +167,8 @@ def _arrays(given: Given) -> FileOrArrays:
 
 
 def _pair_of(samples: Samples) -> tuple[Array, npt.NDArray[np.int64]]:
-    return samples.x[:], np.asarray(samples.y, np.int64)
+    return samples.x[:], _labels_of(samples)
+
+
+def _labels_of(samples: Samples) -> npt.NDArray[np.int64]:
+    return np.asarray(samples.y, np.int64)

@@ -7,11 +7,10 @@ import os
 import signal
 import sys
 import tempfile
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 START = "from snn_compile.cli.limited import main; main()"
 AT_ONCE = 2
@@ -42,14 +41,12 @@ class Job:
 
     Attributes:
         words: its arguments.
-        started: when it was asked for, by the monotonic clock.
         code: its exit code; None while it runs. -1 if it took too long or said too much.
         out: what it wrote.
         err: what it wrote on standard error, so far.
     """
 
     words: tuple[str, ...]
-    started: float = field(default_factory=time.monotonic)
     code: int | None = None
     out: str = ""
     err: str = ""
@@ -175,5 +172,8 @@ async def _end(child: asyncio.subprocess.Process, streams: list[asyncio.Task[str
         task.cancel()
     await asyncio.gather(*streams, return_exceptions=True)
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
+        if hasattr(os, "killpg"):  # its session is its own
+            os.killpg(child.pid, signal.SIGKILL)
+        else:
+            child.kill()
     await child.wait()

@@ -20,8 +20,6 @@ from snn_compile.report.schema import REPORT
 from snn_compile.sweep.rows import count, summary
 from snn_compile.sweep.schema import Sweep
 
-MICRO = 1e6
-
 
 @dataclass(frozen=True)
 class Cell:

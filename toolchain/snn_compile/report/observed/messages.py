@@ -56,7 +56,7 @@ def observed_messages(
         "activations": [
             {"layer": node.id, "samples": n, "histogram": _levels(node, values[node.id])}
             for node in at_once.populations
-            if isinstance(node, Neurons)
+            if isinstance(node, Neurons) and not node.relay
         ],
         "raster": raster(program, decodings, sent, few),
     }

@@ -21,12 +21,17 @@ _PIECE = 1 << 20
 
 
 def layer_numbers(program: QuantizedGraph, population: Population) -> dict[str, Any]:
-    """Entries of a layer in ``report.json``: sources, largest fan-in, histograms."""
+    """Entries of a layer in ``report.json``: sources, largest fan-in, histograms.
+
+    A relay has no histograms: it carries the values of another layer, by weights of 1.
+    """
     groups = program.synapses_into(population)
     found: dict[str, Any] = {
         "sources": list(dict.fromkeys(str(group.inputs[0]) for group in groups)),
         "fan_in": largest_fan_in(program, groups),
     }
+    if population.relay:
+        return found
     if groups:
         found["weights_histogram"] = weights_histogram(groups)
     steps = population.threshold_steps

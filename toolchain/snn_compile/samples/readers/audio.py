@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 import wave
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -109,7 +110,7 @@ class Decoder:
         except wave.Error as error:
             number = re.fullmatch(r"unknown format: (\d+)", str(error))
             if number is None:
-                raise
+                raise DamagedError(str(error)) from error
             kind = _FORMATS.get(number[1], f"format {number[1]}")
             raise OtherSamplesError(f"its samples are {kind}, not integers") from error
         if len(content) != used * width:
@@ -153,13 +154,13 @@ def _numbers(content: bytes, width: int) -> Float:
     return found
 
 
-def read_sounds(where: Path, files: Sequence[Path], request: Request) -> Content:
-    """The recordings in files; those that are taken are decoded once.
+def _decoder(request: Request, where: Path) -> Decoder:
+    """What makes features of the recordings in a data set.
 
     Raises:
-        UsageError: no recipe states the features, or the network takes others.
+        UsageError: no recipe states them, or the network takes others.
     """
-    (name, shape), recipe = request.file_input, request.audio_recipe(where)
+    shape, recipe = request.file_input[1], request.audio_recipe(where)
     decoder = Decoder(shape, recipe)
     if not decoder.fits():
         form = "one axis of samples" if recipe.features == "samples" else recipe.axes
@@ -171,5 +172,26 @@ def read_sounds(where: Path, files: Sequence[Path], request: Request) -> Content
             "wrong-shape",
             "state bands (or coefficients) and axes as the network was trained",
         )
-    rows = KeptRows(DecodedRows.of_files(files, decoder, "recordings"), str(where))
-    return Content({name: rows}, are_decoded=True)
+    return decoder
+
+
+def sound_bytes(n: int, content: Callable[[int], bytes], request: Request, where: Path) -> KeptRows:
+    """The recordings in another file, each by its number; errors as of ``read_sounds``."""
+    rows = DecodedRows(
+        n,
+        lambda k: io.BytesIO(content(k)),
+        lambda k: f"{where}: recording {k}",
+        _decoder(request, where),
+        "recordings",
+    )
+    return KeptRows(rows, str(where))
+
+
+def read_sounds(where: Path, files: Sequence[Path], request: Request) -> Content:
+    """The recordings in files; those that are taken are decoded once.
+
+    Raises:
+        UsageError: no recipe states the features, or the network takes others.
+    """
+    rows = DecodedRows.of_files(files, _decoder(request, where), "recordings")
+    return Content({request.file_input[0]: KeptRows(rows, str(where))}, are_decoded=True)

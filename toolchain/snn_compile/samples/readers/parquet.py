@@ -1,4 +1,4 @@
-"""Parquet files: columns of numbers, of lists, or of encoded images; read by row groups."""
+"""Parquet files: columns of numbers, of lists, of encoded images or sound; read by row groups."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from snn_compile import extras
 from snn_compile.errors import Origin, UsageError, raise_all
 from snn_compile.files.documents import DamagedError, check_size, open_regular, reading
 from snn_compile.ir.graph import Shape
+from snn_compile.recipes import AudioRecipe
+from snn_compile.samples.readers.audio import sound_bytes
 from snn_compile.samples.readers.columns import check_order
 from snn_compile.samples.readers.content import Content, Request, check_rows, complaint
 from snn_compile.samples.readers.images import image_bytes
@@ -25,9 +27,9 @@ from snn_compile.samples.rows import Index, Rows, indices
 
 _WIDEST = 8
 """Bytes of a value other than a text or an image."""
-IMAGE_COLUMNS = ("image", "img", "x")
+FILE_COLUMNS = ("image", "img", "audio", "x")
 _IMAGE = "bytes"
-"""Field of an encoded image in a column of structures."""
+"""Field of an encoded image or recording in a column of structures."""
 
 
 @dataclass(eq=False)
@@ -148,18 +150,18 @@ def read_parquet(path: Path, request: Request) -> Content:
         f.name: _label(groups, f, request) for f in groups.schema if is_label(f.name, request)
     }
     rest = [f for f in groups.schema if f.name not in labels]
-    images = _images(groups, rest, request)
-    arrays = images or _numbers(groups, rest, request)
+    files = _encoded(groups, rest, request)
+    arrays = files or _numbers(groups, rest, request)
     found: dict[str, Rows] = {}
     classes: tuple[str, ...] = ()
     for number, (name, (rows, names)) in enumerate(labels.items()):
         found["y" if number == 0 else name] = rows
         classes = classes or names
-    return Content(arrays, found, classes, are_decoded=bool(images))
+    return Content(arrays, found, classes, are_decoded=bool(files))
 
 
-def _images(groups: Groups, columns: list[Any], request: Request) -> dict[str, Rows]:
-    """Encoded images, as libraries of data sets keep them: bytes, or a structure with bytes."""
+def _encoded(groups: Groups, columns: list[Any], request: Request) -> dict[str, Rows]:
+    """Images or sound, as libraries of data sets keep them: bytes, or a structure with bytes."""
     import pyarrow.types as kinds
 
     encoded = [
@@ -172,9 +174,9 @@ def _images(groups: Groups, columns: list[Any], request: Request) -> dict[str, R
     if not encoded:
         return {}
     if len(encoded) > 1:
-        encoded = [name for name in encoded if name in (*IMAGE_COLUMNS, *request.shapes)][:1]
+        encoded = [name for name in encoded if name in (*FILE_COLUMNS, *request.shapes)][:1]
     if not encoded:
-        text, hint = "several columns hold images", f"name one of them {IMAGE_COLUMNS[0]}"
+        text, hint = "several columns hold images", f"name one of them {FILE_COLUMNS[0]}"
         raise complaint(groups.path, text, "missing-key", hint)
     (column,) = encoded
 
@@ -187,7 +189,9 @@ def _images(groups: Groups, columns: list[Any], request: Request) -> dict[str, R
         return found
 
     name = request.file_input[0]
-    return {name: image_bytes(len(groups), content, request, groups.path)}
+    is_sound = isinstance(request.recipe, AudioRecipe)
+    rows_of = sound_bytes if is_sound else image_bytes
+    return {name: rows_of(len(groups), content, request, groups.path)}
 
 
 def _numbers(groups: Groups, columns: list[Any], request: Request) -> dict[str, Rows]:
