@@ -182,7 +182,7 @@ def finish(prepared: PreparedNetwork, journal: Journal) -> CompiledModel:
     with journal.timed("portability"):
         portability = assemble.portability_of(program, prepared.stimulus)
     more = {**assemble.inputs_of(program, prepared.encoding), "portability": portability}
-    with journal.timed("observe messages"):
+    with journal.timed("observe-messages"):
         frames = prepared.stimulus if outcome.frames is None else outcome.frames
         more |= observed_messages(program, prepared.decodings, frames)
     if prepared.tail is not None and prepared.tail.cut:
