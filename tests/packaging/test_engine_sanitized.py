@@ -92,7 +92,7 @@ def test_random_networks_run_clean_and_equal(
     build = compile_for(way, tmp_path, cmake)
     # From Python some of them are enough: there each step is several times as slow.
     done = subprocess.run(
-        [sys.executable, SCRIPT, "10"],
+        [sys.executable, SCRIPT, "30"],
         env={**watched, "SNN_COMPILE_ENGINE_PATH": str(build / "native")},
         capture_output=True,
         text=True,

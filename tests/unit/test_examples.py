@@ -55,6 +55,7 @@ def test_the_readme_names_every_file_and_its_licence(examples: Path) -> None:
     assert "CC BY-SA 4.0" in text
 
 
+@pytest.mark.slow
 def test_the_script_makes_them_again(examples: Path, tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, examples / "make_digits.py", "-o", tmp_path],

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,7 +12,6 @@ from snn_compile.convert.expand import maps_shape
 from snn_compile.errors import CapacityError, Origin, UsageError, raise_all
 from snn_compile.fit import fit_findings, fit_program
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
-from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import VOLTAGE_LIMIT, Population, QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.mapping import map_program
@@ -22,25 +20,19 @@ from snn_compile.options.declared import options_of
 from snn_compile.passes import Finding
 from snn_compile.pipeline.described_data import with_class_names
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task
+from snn_compile.pipeline.given_network import GivenNetwork
 from snn_compile.pipeline.inputs import stimulus
 from snn_compile.pipeline.spiking_input import chosen_coding, range_of, train_request
 from snn_compile.plugins import Arrival, FixedFrontend, ImportedFixed
-from snn_compile.pluralize import pluralize
-from snn_compile.quantize.quantize import LayerNumbers
 from snn_compile.report import assemble
-from snn_compile.report.evaluation import Outcome, decoded, described
 from snn_compile.report.journal import Journal
-from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
-from snn_compile.report.shards import Answers, join, shards_of
 from snn_compile.samples.arrays import Samples
-from snn_compile.samples.outputs import Expected, OutputShapes, stated_kinds
-from snn_compile.samples.rows import Array, blocks
+from snn_compile.samples.outputs import OutputShapes, stated_kinds
+from snn_compile.samples.rows import blocks
 from snn_compile.samples.spike_trains import TrainData, load_trains
-from snn_compile.sim import bounds, engine
-from snn_compile.sim.batches import Advance, no_progress
-from snn_compile.sim.frames import encoded
-from snn_compile.sim.reference import Run, join_runs
+from snn_compile.sim import bounds
+from snn_compile.sim.reference import join_runs
 from snn_compile.targets.target import Target
 
 FACTS = {"network": SPIKING, "coding": "rate"}
@@ -65,9 +57,9 @@ def check_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> CheckR
     found = (*imported.findings, *fit_findings(findings), *mapped.findings)
     activity = None
     if samples.evaluate is not None:
-        encoding = _encoding(imported, arrival)
+        given = GivenNetwork(program, _encoding(imported, arrival), {}, ())
         found += tuple(_cut(samples.evaluate, arrival))
-        runs = list(_runs(program, encoding, samples.evaluate))
+        runs = list(given.runs(samples.evaluate))
         activity = Activity(join_runs(runs, record=False).activity, len(samples.evaluate))
     return CheckResult(imported, None, mapped.graph, found, journal.timing, activity)
 
@@ -100,12 +92,12 @@ def prepare_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> Prep
         node.id: OutputDecoding(imported.units[node.id], imported.output_shapes[node.id])
         for node in program.readouts
     }
-    numbers = {node.id: _numbers(program, node, imported) for node in program.populations}
     by_name = {
         one.name: one
         for one in (samples.evaluate.expected if samples.evaluate else outputs.expected({}, 0, ""))
     }
     expected = tuple(by_name[str(output)] for output in decodings)
+    given = GivenNetwork(program, encoding, decodings, expected)
     facts = {"input_shape": list(imported.input_shape), "weights": imported.n_weights}
     in_effect = options.in_effect(FACTS, assemble.used(program, arrival.coding))
     return PreparedNetwork(
@@ -116,8 +108,8 @@ def prepare_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> Prep
         task.target,
         options.emit,
         task.provenance,
-        partial(_evaluate, _Fixed(program, encoding, decodings, expected), samples.evaluate),
-        partial(assemble.report, task.path, in_effect, facts, numbers, None, journal),
+        partial(given.evaluated, samples.evaluate),
+        partial(assemble.report, task.path, in_effect, facts, given.numbers(), None, journal),
         None,
         task.placement,
     )
@@ -246,74 +238,4 @@ def _overflow(node: Population) -> CapacityError:
         code="state-overflow",
         origin=node.origin,
         hint="use fewer steps: -T",
-    )
-
-
-def _numbers(program: QuantizedGraph, node: Population, imported: ImportedFixed) -> LayerNumbers:
-    """What a report says of a population whose integers were given."""
-    groups = program.synapses_into(node)
-    states = bounds.states(program.graph, node, program.window.n_steps)
-    return LayerNumbers(
-        unit=imported.units.get(node.id, np.ones(node.shape[0])),
-        weight_bits=max(group.weight.format.bits for group in groups),
-        fraction_bits=node.bits_below_weights,
-        saturated=0.0,
-        largest=states.magnitude,
-        bias=node.bias.values.astype(np.float64),
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _Fixed:
-    """A network and what its outputs mean.
-
-    Attributes:
-        program: the network.
-        encoding: of the input.
-        decodings: of each output.
-        expected: of each output.
-    """
-
-    program: QuantizedGraph
-    encoding: InputEncoding
-    decodings: Mapping[NodeId, OutputDecoding]
-    expected: tuple[Expected, ...]
-
-
-def _runs(
-    program: QuantizedGraph,
-    encoding: InputEncoding,
-    samples: Samples,
-    advance: Advance = no_progress,
-) -> Iterator[Run]:
-    """The run of each part of the samples, in order."""
-    for shard in shards_of(samples.x):
-        yield engine.run(program, encoded(encoding, shard.x), first=shard.start, advance=advance)
-
-
-def _evaluate(network: _Fixed, samples: Samples | None, journal: Journal) -> Outcome:
-    """Accuracy in fixed point, with labels; there is no other network to agree with."""
-    ladder = Ladder(network.expected)
-    if samples is None:
-        return Outcome(more={"outputs": described(network.decodings, ladder)})
-    parts = []
-    with journal.progress("evaluate", pluralize(len(samples), "sample"), len(samples)) as advance:
-        for run in _runs(network.program, network.encoding, samples, advance):
-            of_shard = Ladder(network.expected)
-            values = decoded(network.decodings, run)
-            stages: dict[str, Sequence[Array]] = {
-                "fixed": [some[:] for some in of_shard.answers_of(values)]
-            }
-            parts.append(Answers(stages, "the network of the file", run.activity))
-        answers = join(network.expected, iter(parts))
-    labelled = any(one.y is not None for one in network.expected)
-    if labelled:
-        ladder.add_answers("fixed", answers.stages["fixed"], answers.note)
-        ladder.repeat("mapped", "fixed")
-    return Outcome(
-        ladder.rungs,
-        Activity(answers.activity, len(samples)),
-        {},
-        engine.simulator(network.program),
-        more={"outputs": described(network.decodings, ladder, samples.x if labelled else None)},
     )

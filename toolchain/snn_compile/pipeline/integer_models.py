@@ -9,7 +9,6 @@ import numpy as np
 
 from snn_compile.bundle import CompiledModel
 from snn_compile.errors import CompileError, raise_all
-from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import Synapses
 from snn_compile.ir.schedule import integer_network
 from snn_compile.lowering import for_target
@@ -18,21 +17,13 @@ from snn_compile.options import INTEGERS, UNCALIBRATED, CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.pipeline.compiled_data import samples_for
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task
+from snn_compile.pipeline.given_network import GivenNetwork
 from snn_compile.pipeline.inputs import stimulus
 from snn_compile.plugins import ImportedIntegers, ReadsIntegers, frontend_for
-from snn_compile.pluralize import pluralize
-from snn_compile.quantize.quantize import LayerNumbers
 from snn_compile.report import assemble
-from snn_compile.report.evaluation import Outcome, decoded, described
 from snn_compile.report.journal import Journal
-from snn_compile.report.ladder import Ladder
-from snn_compile.report.layers import Activity
-from snn_compile.report.shards import Answers, Shard, join, shards_of
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.outputs import OutputShapes, stated_kinds
-from snn_compile.sim import bounds, engine
-from snn_compile.sim.batches import Advance
-from snn_compile.sim.frames import encoded
 
 SETTLED = (
     "coding",
@@ -85,12 +76,13 @@ def prepare_integers(task: Task, imported: ImportedIntegers, journal: Journal) -
     outputs = _outputs(imported, options)
     raise_all(outputs.unknown())
     weights = sum(node.weight.values.size for node in program.graph if isinstance(node, Synapses))
-    facts_of_file = {"input_shape": list(imported.encoding.shape), "weights": weights}
+    of_file = {"input_shape": list(imported.encoding.shape), "weights": weights}
+    expected = evaluate.expected if evaluate else outputs.expected({}, 0, "")
+    given = GivenNetwork(program, imported.encoding, imported.decodings, expected)
     journal.observer.stage("import", f"{imported.n_nodes} nodes, a network in integers already")
     in_effect = options.in_effect(
         facts, assemble.used(program, integer_network(program).input_coding)
     )
-    numbers = _numbers(imported)
     return PreparedNetwork(
         program,
         imported.encoding,
@@ -99,8 +91,8 @@ def prepare_integers(task: Task, imported: ImportedIntegers, journal: Journal) -
         task.target,
         options.emit,
         task.provenance,
-        partial(_evaluate, imported, outputs, evaluate),
-        partial(assemble.report, task.path, in_effect, facts_of_file, numbers, None, journal),
+        partial(given.evaluated, evaluate),
+        partial(assemble.report, task.path, in_effect, of_file, given.numbers(), None, journal),
         None,
         task.placement,
     )
@@ -131,49 +123,3 @@ def _samples(bare: CompiledModel, task: Task) -> tuple[Samples | None, Samples |
             errors.append(error)
     raise_all(errors)
     return found[0], found[1]
-
-
-def _numbers(imported: ImportedIntegers) -> dict[NodeId, LayerNumbers]:
-    """What is known of each layer's scales: those of outputs; all others are in steps."""
-    program, found = imported.network, dict[NodeId, LayerNumbers]()
-    for node in program.populations:
-        groups = program.synapses_into(node)
-        decoding = imported.decodings.get(node.id)
-        found[node.id] = LayerNumbers(
-            np.ones(node.shape[0]) if decoding is None else decoding.unit,
-            max(group.weight.format.bits for group in groups),
-            0,
-            0.0,
-            bounds.potential(program.graph, node, program.window.n_steps).magnitude,
-            node.bias.values.astype(np.float64),
-        )
-    return found
-
-
-def _evaluate(
-    imported: ImportedIntegers, outputs: OutputShapes, samples: Samples | None, journal: Journal
-) -> Outcome:
-    """Accuracy in fixed point; without samples, only what the outputs are."""
-    if samples is None:
-        ladder = Ladder(outputs.expected({}, 0, ""))
-        return Outcome(more={"outputs": described(imported.decodings, ladder)})
-    ladder, n = Ladder(samples.expected), len(samples)
-    with journal.progress("evaluate", pluralize(n, "sample"), n) as advance:
-        parts = (_answers(imported, ladder, shard, advance) for shard in shards_of(samples.x))
-        answers = join(ladder.expected, parts)
-    ladder.add_answers("fixed", answers.stages["fixed"])
-    ladder.repeat("mapped", "fixed")
-    return Outcome(
-        ladder.rungs,
-        Activity(answers.activity, n),
-        {},
-        engine.simulator(imported.network),
-        more={"outputs": described(imported.decodings, ladder, samples.x)},
-    )
-
-
-def _answers(imported: ImportedIntegers, ladder: Ladder, shard: Shard, advance: Advance) -> Answers:
-    frames = encoded(imported.encoding, shard.x)
-    run = engine.run(imported.network, frames, first=shard.start, advance=advance)
-    values = ladder.answers_of(decoded(imported.decodings, run))
-    return Answers({"fixed": [some[:] for some in values]}, "", run.activity)
