@@ -149,8 +149,8 @@ def reference(report: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def origin_of(report: Mapping[str, Any]) -> str:
-    """The network before compilation, in words."""
-    names = {"spiking": "the network as trained", UNTUNED: "the network before tuning"}
+    """The network before compilation, in words; empty for one that was in integers already."""
+    names = {"spiking": "the network as trained", UNTUNED: "the network before tuning", ANSWER: ""}
     return names.get(reference(report).get("stage", ""), "the ONNX model")
 
 

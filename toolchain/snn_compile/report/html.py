@@ -110,7 +110,7 @@ def _facts(report: Mapping[str, Any]) -> dict[str, Any]:
         "plot": plot(report),
         "outputs": output_figures.tables(report),
         "answers": answers(report),
-        "origin": figures.origin_of(report),
+        "origin": figures.origin_of(report) or "itself",
         "curve": curve(report),
         "network": network(report),
         "layer_sections": layers.layer_sections(report),
@@ -227,13 +227,14 @@ def _accuracy(
     answer: Mapping[str, Any], first: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, str]]:
     """The figures of the only output."""
+    is_compared = first.get("stage") != answer.get("stage")
     if answer.get("top1") is not None:
         text = ""
-        if first.get("top1") is not None:
+        if first.get("top1") is not None and is_compared:
             against = "ONNX" if first["stage"] == "onnx" else "floating point"
             text = f"{figures.points(answer['top1'] - first['top1'])} points against {against}"
         yield "top-1 accuracy", f"{answer['top1']:.2f} %", text
-    if answer.get("agreement") is not None:
+    if answer.get("agreement") is not None and is_compared:
         yield "agreement", f"{answer['agreement']:.1f} %", f"of {answer.get('n', 0):,} inputs"
 
 

@@ -149,15 +149,16 @@ def tiles(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         value, _, remark = answer.value.removeprefix("mse ").partition(" · ")
         figure, _, of = value.partition(" of ")
         of = f"of {of}" if of else ""
-        origin = "" if table.labelled else f"against {figures.origin_of(report)}"
-        found.append((label, figure, " · ".join(filter(None, (of, remark, origin)))))
+        origin = "" if table.labelled else figures.origin_of(report)
+        against = f"against {origin}" if origin else ""
+        found.append((label, figure, " · ".join(filter(None, (of, remark, against)))))
     return found
 
 
 def summary(table: OutputTable, origin: str) -> str:
     """How close the answer is to the first stage; empty if the ladder of the output says so."""
     answer = next((step for step in table.steps if step.answer), None)
-    if answer is None or not table.labelled:
+    if answer is None or not table.labelled or not origin:
         return ""
     return f"{answer.against} {'against' if table.kind == 'regression' else 'to'} {origin}"
 

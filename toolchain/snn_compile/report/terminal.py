@@ -103,11 +103,11 @@ def _colour(change: float | None) -> str:
 
 
 def _agreement(report: Mapping[str, Any]) -> str:
-    fixed = figures.rung(report, figures.ANSWER)
-    if fixed.get("agreement") is None or figures.measure(report) != "top1":
+    fixed, origin = figures.rung(report, figures.ANSWER), figures.origin_of(report)
+    if fixed.get("agreement") is None or figures.measure(report) != "top1" or not origin:
         return ""
     n = fixed.get("n") or 0
-    return f"{fixed['agreement']:.1f} % of {n:,} arg-max equal to {figures.origin_of(report)}"
+    return f"{fixed['agreement']:.1f} % of {n:,} arg-max equal to {origin}"
 
 
 def _verification(report: Mapping[str, Any]) -> Iterable[Text]:
