@@ -216,7 +216,7 @@ test_more_random_networks = pytest.mark.slow(random_networks(10))
             {"coding": "rate", "timesteps": 9, "reset": "zero", "input": "poisson"},
             marks=pytest.mark.slow,
         ),
-        (BLOCKS, {"coding": "sync", "timesteps": 5}),
+        pytest.param(BLOCKS, {"coding": "sync", "timesteps": 5}, marks=pytest.mark.slow),
         pytest.param(BLOCKS, {"coding": "signed", "timesteps": 6}, marks=pytest.mark.slow),
         pytest.param(BLOCKS, {"coding": "sigma-delta", "weight_bits": 6}, marks=pytest.mark.slow),
     ],
