@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CI = bool(os.environ.get("CI"))
 SITE = ("-q", "-W", "--keep-going", "-E", "-c", "docs", ".", "build/site")
 """Of sphinx-build; ``-E``, because a page that is not read again warns of nothing."""
-WORKERS = min(2, os.cpu_count() or 1) + 2  # tests wait for processes that they start
+WORKERS = min(2, os.cpu_count() or 1) + 1  # tests wait for processes that they start
 
 
 def load_bootstrap() -> Any:
