@@ -12,11 +12,11 @@ from snn_compile.errors import (
     CompileErrors,
     ModelError,
     Origin,
-    UsageError,
     raise_all,
 )
 from snn_compile.extras import missing
 from snn_compile.files.documents import TooLargeError, first_line, too_large
+from snn_compile.files.presence import no_such_file
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import Window
 from snn_compile.options import CompileOptions
@@ -40,9 +40,7 @@ class LavaDlFrontend:
             UnsupportedError: layers without a form here (``CompileErrors`` if several).
         """
         if not path.is_file():
-            raise UsageError(
-                f"the file '{path}' does not exist", code="no-such-file", hint="check the path"
-            )
+            raise no_such_file(path)
         file = str(path)
         raise_all(missing("h5py", "netx", ".net files are read by", origin=Origin(file)))
         document = _document(path)

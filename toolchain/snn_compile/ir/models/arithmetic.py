@@ -44,9 +44,20 @@ def ends(tensor: QTensor, population: Population) -> Interval:
     return Interval(flat.min(axis=1), flat.max(axis=1))
 
 
+def saturation(format: QFormat) -> int:
+    """The largest magnitude of a state that saturates."""
+    return min(format.max, VOLTAGE_LIMIT)
+
+
+def saturated(population: Population) -> Interval:
+    """The whole range of a state that saturates, in each channel."""
+    end = np.full(population.shape[0], saturation(population.state))
+    return Interval(-end, end)
+
+
 def saturate(v: Int, format: QFormat) -> None:
     """Clip a state to its format, in place."""
-    limit = min(format.max, VOLTAGE_LIMIT)
+    limit = saturation(format)
     np.clip(v, -limit, limit, out=v)
 
 

@@ -11,13 +11,13 @@ import numpy as np
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
 from snn_compile.ir.models.answers import LIF, EngineForm, Interval, LavaProcess
 from snn_compile.ir.models.arithmetic import (
-    VOLTAGE_LIMIT,
     WIDE,
     at_step,
     bound,
     leaky_step,
     over_window,
     parameter,
+    saturated,
 )
 from snn_compile.ir.models.population import FRACTION_BITS, STATE, STOCK_SUM, Population, no_lif
 
@@ -137,8 +137,7 @@ class StartedReadout(Readout):
     def states(self, arriving: Interval, drive: Interval, n_steps: int) -> Interval:
         """The whole range of the state."""
         del arriving, drive, n_steps
-        end = np.full(self.shape[0], min(self.state.max, VOLTAGE_LIMIT))
-        return Interval(-end, end)
+        return saturated(self)
 
     @property
     def in_engine(self) -> EngineForm | str | None:
@@ -201,8 +200,7 @@ class LeakyReadout(Readout):
     def states(self, arriving: Interval, drive: Interval, n_steps: int) -> Interval:
         """The whole range of the state."""
         del arriving, drive, n_steps
-        end = np.full(self.shape[0], min(self.state.max, VOLTAGE_LIMIT))
-        return Interval(-end, end)
+        return saturated(self)
 
     @property
     def in_engine(self) -> EngineForm | str | None:

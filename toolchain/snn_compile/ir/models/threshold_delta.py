@@ -16,6 +16,7 @@ from snn_compile.ir.models.arithmetic import (
     at_step,
     parameter,
     saturate,
+    saturated,
 )
 from snn_compile.ir.models.population import STATE, Neurons, Population
 
@@ -114,8 +115,8 @@ class ThresholdDeltaNeurons(Neurons):
     def states(self, arriving: Interval, drive: Interval, n_steps: int) -> Interval:
         """Bounds of the activation: the whole range of the state."""
         del arriving, drive, n_steps
-        end = np.full(self.shape[0], min(self.state.max, VOLTAGE_LIMIT))
-        return Interval(-end if self.of_frames else 0 * end, end)
+        whole = saturated(self)
+        return whole if self.of_frames else Interval(0 * whole.high, whole.high)
 
     @property
     def in_engine(self) -> EngineForm:
