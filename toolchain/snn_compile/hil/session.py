@@ -76,7 +76,7 @@ def run(
     """
     layers = layers_of(program, capabilities)
     comparison = Comparison(layers, () if capabilities.exact else layers)
-    names = [readout.id for readout in program.readouts if readout.id in layers]
+    names = [str(readout.id) for readout in program.readouts if readout.id in layers]
     outputs, right = ({n: Spool(f"potentials of '{n}'") for n in names} for _ in range(2))
     failure = None
     with TraceWriter(record, about, series_of(program, layers), frames) as writer:

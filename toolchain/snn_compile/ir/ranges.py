@@ -61,8 +61,8 @@ def bounds(node: AnnNode, given: Sequence[Ends]) -> Ends:
         case ann.Add():
             return sum(low for low, _ in given), sum(high for _, high in given)
         case ann.Product():
-            found = [a * b for a in given[0] for b in given[-1]]
-            return _within((min(found), max(found)), node.full_scale)
+            products = [a * b for a in given[0] for b in given[-1]]
+            return _within((min(products), max(products)), node.full_scale)
     if isinstance(node, _MOVES):
         return given[0]
     if isinstance(node, _MOVES_WITH_ZEROS):

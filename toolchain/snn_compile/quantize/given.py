@@ -84,12 +84,11 @@ def given_integers(
         False,
         tuple(exact),
     )
-    least = np.asarray(smallest_unit)
     if common:
-        if (kept.unit == kept.unit[0]).all() and (kept.unit < least).any():
+        if (kept.unit == kept.unit[0]).all() and (kept.unit < smallest_unit).any():
             return None
-        least = np.maximum(least, SMALLEST * kept.unit.max())
-    return with_units(groups, kept, np.maximum(kept.unit, least), bits)
+        smallest_unit = np.maximum(smallest_unit, SMALLEST * kept.unit.max())
+    return with_units(groups, kept, np.maximum(kept.unit, smallest_unit), bits)
 
 
 def with_units(

@@ -27,7 +27,7 @@ SUMS = frozenset({"Add", "Neg", "Sub"})
 WHOLE = MOVES | SUMS | {"MaxPool", "ReduceMax", "ReduceMin", "Relu"}
 """Operators that make integers of integers."""
 REAL = frozenset({"ArgMax", "DequantizeLinear", "QuantizeLinear"})
-BITS = {TensorProto.INT32: 32, TensorProto.INT64: 64}
+BITS: dict[int, int] = {TensorProto.INT32: 32, TensorProto.INT64: 64}
 NARROW = frozenset({TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16})
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16})
 

@@ -10,7 +10,7 @@ from snn_frontends.onnx.values import Constant, Tensor
 
 WITHIN = "Within"
 """An operator of no file: ``expansion`` writes it, with the bits of a signed type."""
-TYPES = {32: np.int32, 64: np.int64}
+TYPES: dict[int, np.dtype[np.signedinteger]] = {32: np.dtype(np.int32), 64: np.dtype(np.int64)}
 
 
 def within(call: Call) -> Tensor | Constant:
@@ -33,7 +33,7 @@ def within(call: Call) -> Tensor | Constant:
     if not (least <= low and high <= most):
         reach = f"{low:,.0f} to {high:,.0f}" if np.isfinite((low, high)).all() else "any number"
         raise UnsupportedError(
-            f"its integers may be {reach}, and {np.dtype(dtype)} would wrap around",
+            f"its integers may be {reach}, and {dtype} would wrap around",
             code="integer-overflow",
             origin=call.origin,
             hint="use smaller integers, or put DequantizeLinear before it",
