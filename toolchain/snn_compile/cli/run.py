@@ -23,11 +23,9 @@ from snn_compile.pluralize import pluralize
 if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
     from snn_compile.cli.growing import GrowingNpz
-    from snn_compile.ir.fixedpoint import Int
     from snn_compile.predictions.columns import OutputColumns
     from snn_compile.samples.arrays import Samples
     from snn_compile.samples.outputs import Expected
-    from snn_compile.samples.rows import Rows
 
 TOP = 5
 """Classes in a row of a table, unless told otherwise."""
@@ -213,20 +211,3 @@ def load(compiled: CompiledModel, path: Path) -> Samples:
                 " network, and are clipped to it"
             )
     return samples
-
-
-def all_at_once(frames: Rows, what: str) -> Int:
-    """Encoded samples as one array, where ``what`` holds all of them together.
-
-    Raises:
-        UsageError: they take more memory than they may.
-    """
-    from math import prod
-
-    from snn_compile.files.documents import TooLargeError, check_size, too_large
-
-    try:
-        check_size(f"an array of {pluralize(len(frames), 'stimulus')}", 8 * prod(frames.shape))
-    except TooLargeError as error:
-        raise too_large(what, error) from error
-    return frames[:].astype("int64")

@@ -64,7 +64,7 @@ def confusion(output: Mapping[str, Any], *, several: bool) -> Table:
         labelled = [one for one in classes if one["labels"]]
         shown = sorted(labelled, key=lambda one: (one["accuracy"], -one["labels"]))[:FEW]
         title += f": the {FEW} worst of {len(classes):,} classes (--json has all)"
-    of = "pixels" if output["kind"] == "segmentation" else "samples"
+    of = output.get("of", "pixels") if output["kind"] == "segmentation" else "samples"
     table = Table(
         title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False
     )

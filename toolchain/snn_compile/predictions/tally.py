@@ -135,6 +135,8 @@ class Classes:
         confusion, maps = self.confusion, self.expected.kind is OutputKind.SEGMENTATION
         by_class = confusion.by_class()
         found: dict[str, Any] = {"name": self.expected.name, "kind": self.expected.kind.value}
+        if self.expected.answers:
+            found["of"] = self.expected.answers
         if maps:
             found |= {"pixel_accuracy": _percent(confusion.n_correct, confusion.n)}
             found["mean_iou"] = _mean_iou(by_class) if confusion.n else None

@@ -393,6 +393,7 @@ class Report(TypedDict, total=False):
     """The whole report.
 
     ``attributed``: samples on which the losses of layers were measured, if fewer than usual.
+    ``output_units``: real value of one step of each output; of each channel, where they differ.
     """
 
     schema: int
@@ -407,6 +408,7 @@ class Report(TypedDict, total=False):
     simulator: str | None
     environment: dict[str, str]
     outputs: list[Output]
+    output_units: dict[str, list[float]]
     ladder: list[Rung]
     losses: list[LayerLoss]
     attributed: int
