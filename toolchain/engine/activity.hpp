@@ -35,15 +35,14 @@ inline void count_spikes(const Shape &s, const Messages &m, int sign, int steps,
     }
 }
 
-inline void count_values(const Shape &s, const Messages &m, int steps, uint32_t *counts) {
-    const size_t n = s.lanes();
+inline void count_values(const Shape &s, Messages &m, int steps, Array<uint32_t> &counts) {
     for (int t = 0; t < steps; ++t) {
         if (m.n_planes == 1) {
-            const uint8_t *plane = m.plane(s, 0, t), zero = uint8_t(m.zero);
-            for (size_t i = 0; i < n; ++i) counts[i] += plane[i] != zero;
+            const uint8_t zero = uint8_t(m.zero);
+            m.tally.add(m.plane(s, 0, t), 1, [=](uint8_t q) { return q != zero; }, counts);
             continue;
         }
-        for (size_t i = 0; i < n; ++i) {
+        for (size_t i = 0, n = s.lanes(); i < n; ++i) {
             bool differs = false;
             for (int k = 0; k < m.n_planes; ++k)
                 differs |= m.plane(s, k, t)[i] != uint8_t(m.zero >> (8 * k));
@@ -52,17 +51,34 @@ inline void count_values(const Shape &s, const Messages &m, int steps, uint32_t 
     }
 }
 
-// Adds up the values of each lane, none of which is negative.
-inline void sum_values(const Shape &s, const Messages &m, int steps, uint64_t *sums) {
+// The digits of values none of which is negative.
+inline void count_digits(const Shape &s, Messages &m, int steps, Array<uint32_t> &counts) {
     for (int t = 0; t < steps; ++t)
-        for (int k = 0; k < m.n_planes; ++k) {
+        for (int k = 0; k < m.n_planes; ++k) m.tally.add(m.plane(s, k, t), 8, digits, counts);
+}
+
+// Adds up the values of each lane, none of which is negative.
+inline void sum_values(const Shape &s, Messages &m, int steps, Array<uint64_t> &sums) {
+    for (int t = 0; t < steps; ++t) {
+        m.tally.add(m.plane(s, 0, t), 255, [](uint8_t q) { return q; }, sums);
+        for (int k = 1; k < m.n_planes; ++k) {
             const uint8_t *plane = m.plane(s, k, t);
             for (size_t i = 0; i < s.lanes(); ++i) sums[i] += uint64_t(plane[i]) << (8 * k);
         }
+    }
 }
 
-// Messages other than 0 of each lane, added to `counts`, or their values, added to `sums`; the
-// share of neurons that fired.
+// Adds what the narrow counters hold to the wide ones.
+inline void settle(const Population &p, Messages &m, Array<uint32_t> &counts,
+                   Array<uint64_t> &sums) {
+    if (p.counted_by_value())
+        m.tally.empty(sums);
+    else if (p.values())
+        m.tally.empty(counts);
+}
+
+// Messages of each lane, added to `counts`, or their values, added to `sums`: as the population is
+// counted. `settle` has to follow before these are read. Also the share of neurons that fired.
 inline void count(const Population &p, Messages &m, int steps, bool counting,
                   Array<uint32_t> &counts, Array<uint64_t> &sums) {
     const Shape &s = p.shape;
@@ -76,9 +92,11 @@ inline void count(const Population &p, Messages &m, int steps, bool counting,
     if (p.spikes())
         for (int sign = 0; sign < m.signs; ++sign) count_spikes(s, m, sign, steps, counts.data());
     else if (p.counted_by_value())
-        sum_values(s, m, steps, sums.data());
+        sum_values(s, m, steps, sums);
+    else if (p.given.counting == SNN_COUNT_DIGITS)
+        count_digits(s, m, steps, counts);
     else
-        count_values(s, m, steps, counts.data());
+        count_values(s, m, steps, counts);
 }
 
 }  // namespace snn

@@ -53,7 +53,6 @@ struct Facts {
     int states = 0;        // registers that a neuron keeps from step to step
     bool wide = false;     // it always computes in 64 bits
     bool graded = false;   // it sends values, though it keeps registers
-    bool counted = false;  // a message stands for as many spikes as its value
     bool readout = false;  // its potential is an output, and it sends nothing
 };
 
@@ -81,7 +80,7 @@ struct Population {
     bool values() const { return !spikes() && !readout(); }
     // Whether its neurons compute in 32 bits.
     bool narrow_state() const { return !given.wide && !facts.wide; }
-    bool counted_by_value() const { return facts.counted; }
+    bool counted_by_value() const { return values() && given.counting == SNN_COUNT_VALUES; }
     bool input() const { return given.kind <= SNN_INPUT_VALUES; }
     bool readout() const { return facts.readout; }
 };

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <stdexcept>
 
+#include "activity.hpp"
 #include "workspace.hpp"
 
 namespace snn {
@@ -144,6 +145,7 @@ void run_batch(const snn_network &network, const snn_batch &batch, Workspace &wo
         if (!batch.activity[i]) continue;
         const Population &p = network.populations[i];
         const int64_t times = p.given.held ? network.n_steps : 1;
+        settle(p, work.messages[i], work.counts[i], work.sums[i]);
         natural_order(
             p.shape,
             [&](size_t lane) {
