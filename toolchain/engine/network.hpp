@@ -66,12 +66,14 @@ struct Population {
     Parameters<int32_t> narrow;
     Parameters<int64_t> wide;
     // Graded neurons: multiplier / 2**shift, and the potential that suffices for the largest payload.
+    // Clip-floor neurons: 1 / threshold.
     Array<double> factor;
     Array<int32_t> cap;
     // Lines of piecewise linear neurons, of each lane of a pixel: where they begin, all but the
     // first, [line][lane]; and multiplier, offset and shift, [lane][line][3].
     Array<int64_t> begins, lines;
     std::vector<int> groups;  // synapse groups that feed it
+    int relays = -1;          // the population whose every message it repeats
     int planes = 0;           // bytes of a message, 0 for spikes
     int signs = 1;            // maps of spikes in a step: 2 if there are negative ones
     size_t message_at = 0;    // of an input: where its messages begin in a row of the caller's
@@ -132,6 +134,8 @@ struct Group {
     Array<int16_t> dense16;
     std::vector<std::vector<Run>> runs;  // per output block
     std::vector<size_t> dense_at;        // where an output block starts
+    Array<int16_t> squares;  // winograd.hpp: [output block of 16][product][pair of channels][lane][2]
+    std::vector<Run> whole;  // the channels of a pixel
     Array<int32_t> sums;                 // of the weights of each output lane
     Array<int16_t> taps;                 // depthwise: [sign][tap][lane]
     int map_channels = 0;                // channels of a map, padded to kGroup

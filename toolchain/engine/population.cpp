@@ -21,6 +21,7 @@ class Layer {
   public:
     Layer(const snn_network &network, int index, const Window &window, Workspace &work)
         : network_(network),
+          index_(index),
           p_(network.populations[index]),
           window_(window),
           work_(work),
@@ -31,6 +32,7 @@ class Layer {
                            std::min(columns_, kLargestTile))) {}
 
     void run(Neurons &neurons) {
+        if (p_.relays >= 0) return repeat();
         if (p_.given.wide) return run_wide(neurons);
         sort_groups();
         const int block = p_.block;
@@ -68,6 +70,7 @@ class Layer {
             }
             if (source(g).given.held) {
                 held_.push_back(i);
+                scratch(i).squares.pair = -1;
                 lay_out_maps(g, 1, scratch(i));  // one step: products, whatever the density
             } else {
                 stepping_.push_back(i);
@@ -112,6 +115,10 @@ class Layer {
                     sum = int32_t(uint32_t(sum) + (uint32_t(into[r * into_row + c]) << (8 * k)));
                 }
         }
+        take_zero_out(g, rows, c0, to, to_row);
+    }
+
+    void take_zero_out(const Group &g, int rows, int c0, int32_t *to, size_t to_row) const {
         const int64_t zero = messages(g).zero;
         if (!zero) return;
         for (int r = 0; r < rows; ++r)
@@ -119,6 +126,13 @@ class Layer {
                 int32_t &sum = to[r * to_row + c];
                 sum = int32_t(uint32_t(sum) - uint32_t(zero) * uint32_t(g.sums[c0 + c]));
             }
+    }
+
+    // The products of row y, from squares.
+    void sum_squares(const Group &g, GroupScratch &from, int y, int c0, int32_t *to) const {
+        for (int c = 0; c < lanes_; c += kLanes)
+            square_products(g, from.maps[0], y, c0 + c, to + c, lanes_, from.squares);
+        take_zero_out(g, p_.shape.width, c0, to, lanes_);
     }
 
     size_t map_at(const Group &g, int y, int x) const {
@@ -133,8 +147,12 @@ class Layer {
         for (size_t i = 0; i < held_.size(); ++i) {
             const Group &g = network_.groups[held_[i]];
             int32_t *to = i ? work_.part.data() : work_.held.data();
-            products(g, scratch(held_[i]), map_at(g, y, 0),
-                     size_t(g.given.stride[1]) * g.map_channels, p_.shape.width, c0, to, lanes_);
+            GroupScratch &from = scratch(held_[i]);
+            if (!g.squares.empty() && from.maps.size() == 1)
+                sum_squares(g, from, y, c0, to);
+            else
+                products(g, from, map_at(g, y, 0), size_t(g.given.stride[1]) * g.map_channels,
+                         p_.shape.width, c0, to, lanes_);
             const int e = g.given.exponent;
             const int32_t *base = i ? work_.held.data() : nullptr;
             if (e || i)
@@ -186,20 +204,17 @@ class Layer {
             } else if (!only_held) {
                 join(y, x0, n, c0);
             }
-            for (int k = 0; k < n; ++k) {
-                const int x = (x0 + k) * p_.fold;
-                const int32_t *held = work_.held.data() + size_t(x) * lanes_;
-                if (only_held)
-                    neurons.answer(Stretch<int32_t>{held, 0, 0, 0, block}, y, x, c0);
-                else if (direct)
-                    neurons.answer(
-                        Stretch<int16_t>{work_.sums16.data() + k * pixel, step, left, right, block},
-                        y, x, c0);
-                else
-                    neurons.answer(
-                        Stretch<int32_t>{work_.sums32.data() + k * pixel, step, 0, 0, block}, y, x,
-                        c0);
-            }
+            const int x = x0 * p_.fold;
+            if (only_held)
+                neurons.answer_row(
+                    Stretch<int32_t>{work_.held.data() + size_t(x) * lanes_, 0, 0, 0, block}, n,
+                    step, y, x, c0);
+            else if (direct)
+                neurons.answer_row(Stretch<int16_t>{work_.sums16.data(), step, left, right, block},
+                                   n, pixel, y, x, c0);
+            else
+                neurons.answer_row(Stretch<int32_t>{work_.sums32.data(), step, 0, 0, block}, n,
+                                   pixel, y, x, c0);
         }
     }
 
@@ -249,6 +264,14 @@ class Layer {
         }
     }
 
+    void repeat() {
+        const Messages &from = work_.messages[p_.relays];
+        Messages &to = work_.messages[index_];
+        for (int k = 0; k < to.n_planes; ++k)
+            std::memcpy(to.plane(p_.shape, k, 0), from.plane(p_.shape, k, 0),
+                        steps_ * p_.shape.lanes());
+    }
+
     void run_wide(Neurons &neurons) {
         const Shape &s = p_.shape;
         work_.scalar.assign(steps_ * s.lanes(), 0);
@@ -264,6 +287,7 @@ class Layer {
     }
 
     const snn_network &network_;
+    const int index_;
     const Population &p_;
     const Window &window_;
     Workspace &work_;

@@ -18,8 +18,9 @@ class Tally {
     void add(const uint8_t *bytes, unsigned most, Of of, Array<Total> &totals) {
         if (most > kLargest - added_) empty(totals);
         added_ += most;
-        uint16_t *to = recent_.data();
-        for (size_t i = 0, n = recent_.size(); i < n; ++i) to[i] = uint16_t(to[i] + of(bytes[i]));
+        uint16_t *__restrict to = recent_.data();
+        const uint8_t *__restrict from = bytes;
+        for (size_t i = 0, n = recent_.size(); i < n; ++i) to[i] = uint16_t(to[i] + of(from[i]));
     }
 
     template <class Total>

@@ -236,7 +236,7 @@ class Engine:
 
         def simulate(piece: npt.NDArray[np.generic], start: int) -> None:
             given = np.ascontiguousarray(messages(piece, start), dtype)
-            counts = result.zero_counts()
+            counts = result.activity if alone else result.zero_counts()
             batch = abi.Batch(
                 n_samples=given.shape[0],
                 input_steps=given.shape[1],
@@ -248,9 +248,11 @@ class Engine:
                 dense_above=self.dense_above,
             )
             self._network(held=given.shape[1] == 1).run(batch)
-            result.add(counts)
+            if not alone:
+                result.add(counts)
 
         workers = min(threads or allowed(), max(1, len(samples)))
+        alone = workers == 1  # who adds to the counts
         size = max(1, min(MAX_PIECE_SIZE, len(samples) // (4 * workers)))
         for _ in map_batches(simulate, samples, size, advance, threads=workers):
             pass
