@@ -36,17 +36,22 @@ inline void count_spikes(const Shape &s, const Messages &m, int sign, int steps,
 }
 
 inline void count_values(const Shape &s, Messages &m, int steps, Array<uint32_t> &counts) {
+    const auto zero = [&](int k) { return uint8_t(m.zero >> (8 * k)); };
     for (int t = 0; t < steps; ++t) {
+        const uint8_t *q = m.plane(s, 0, t);
+        const uint8_t none = zero(0);
         if (m.n_planes == 1) {
-            const uint8_t zero = uint8_t(m.zero);
-            m.tally.add(m.plane(s, 0, t), 1, [=](uint8_t q) { return q != zero; }, counts);
-            continue;
-        }
-        for (size_t i = 0, n = s.lanes(); i < n; ++i) {
-            bool differs = false;
-            for (int k = 0; k < m.n_planes; ++k)
-                differs |= m.plane(s, k, t)[i] != uint8_t(m.zero >> (8 * k));
-            counts[i] += differs;
+            m.tally.add(1, [=](size_t i) { return q[i] != none; }, counts);
+        } else if (m.n_planes == 2) {
+            const uint8_t *p = m.plane(s, 1, t), none_above = zero(1);
+            const auto differs = [=](size_t i) { return (q[i] != none) | (p[i] != none_above); };
+            m.tally.add(1, differs, counts);
+        } else {
+            for (size_t i = 0, n = s.lanes(); i < n; ++i) {
+                bool differs = false;
+                for (int k = 0; k < m.n_planes; ++k) differs |= m.plane(s, k, t)[i] != zero(k);
+                counts[i] += differs;
+            }
         }
     }
 }
@@ -54,13 +59,17 @@ inline void count_values(const Shape &s, Messages &m, int steps, Array<uint32_t>
 // The digits of values none of which is negative.
 inline void count_digits(const Shape &s, Messages &m, int steps, Array<uint32_t> &counts) {
     for (int t = 0; t < steps; ++t)
-        for (int k = 0; k < m.n_planes; ++k) m.tally.add(m.plane(s, k, t), 8, digits, counts);
+        for (int k = 0; k < m.n_planes; ++k) {
+            const uint8_t *q = m.plane(s, k, t);
+            m.tally.add(8, [=](size_t i) { return digits(q[i]); }, counts);
+        }
 }
 
 // Adds up the values of each lane, none of which is negative.
 inline void sum_values(const Shape &s, Messages &m, int steps, Array<uint64_t> &sums) {
     for (int t = 0; t < steps; ++t) {
-        m.tally.add(m.plane(s, 0, t), 255, [](uint8_t q) { return q; }, sums);
+        const uint8_t *q = m.plane(s, 0, t);
+        m.tally.add(255, [=](size_t i) { return q[i]; }, sums);
         for (int k = 1; k < m.n_planes; ++k) {
             const uint8_t *plane = m.plane(s, k, t);
             for (size_t i = 0; i < s.lanes(); ++i) sums[i] += uint64_t(plane[i]) << (8 * k);

@@ -174,12 +174,13 @@ class Neurons {
     }
 
     template <template <class> class Model, class A>
-    void grade(const Stretch<A> &sums, int y, int x, int c0) {
+    void grade(const Stretch<A> sums, int y, int x, int c0) {  // a copy: bytes may alias anything
         using T = std::conditional_t<sizeof(A) == 8, int64_t, int32_t>;
         const Shape &s = p_.shape;
         const int steps = std::min(m_.steps, window_.steps);
         const Lanes<T> zero = Lanes<T>::all(T(m_.zero));  // messages are stored as 0 and above
         const size_t plane = size_t(m_.steps) * s.lanes();
+        const int n_planes = m_.n_planes;
         for (int c = 0; c < sums.width; c += kLanes) {
             const Place at = place(y, x, c0 + c);
             const Model<T> neurons(at);
@@ -188,7 +189,7 @@ class Neurons {
                 for (int i = 0; i < sums.pixels; ++i, to += sums.lanes_apart) {
                     const Lanes<T> q = neurons.answer(sums.template at<T>(t, c, i)) + zero;
                     q.low_bytes(to);
-                    for (int k = 1; k < m_.n_planes; ++k)
+                    for (int k = 1; k < n_planes; ++k)
                         (q >> (8 * k)).low_bytes(to + k * plane);
                 }
             }

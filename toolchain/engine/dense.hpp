@@ -221,4 +221,18 @@ inline void depthwise_products(const Group &g, const Element *from, size_t row, 
     }
 }
 
+// Adds the products of one-to-one synapses, shifted: (rows, lanes).
+inline void add_one_to_one(const Group &g, const Element *from, size_t row, int rows, int c0,
+                           int lanes, int left, int right, int32_t *to) {
+    for (int c = 0; c < lanes; c += kLanes) {
+        const Element *q = from + c0 + c;
+        int32_t *sum = to + c;
+        const Lanes<int32_t> w = Lanes<int32_t>::from(g.taps.data() + c0 + c);
+        for (int r = 0; r < rows; ++r, q += row, sum += lanes) {
+            const Lanes<int32_t> product = Lanes<int32_t>::from(q) * w;
+            (Lanes<int32_t>::at(sum) + ((product << left) >> right)).to(sum);
+        }
+    }
+}
+
 }  // namespace snn

@@ -146,6 +146,8 @@ struct Group {
     std::vector<int8_t> weight;   // also the natural weights of kScalar
     std::vector<int64_t> indptr, indices;
 
+    // Whether each neuron of the target has one synapse.
+    bool one_to_one() const { return kernel == Kernel::kDepthwise && kh() * kw() == 1; }
     int kh() const { return given.kernel[0]; }
     int kw() const { return given.kernel[1]; }
     // Rows of weights that the spikes of one pixel choose from.

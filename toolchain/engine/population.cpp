@@ -142,21 +142,28 @@ class Layer {
     }
 
     // What is the same at every step, of all pixels of row y: (columns, lanes).
-    void sum_held(int y, int c0) {
+    // `held_alone`: there is one group, whose exponent is left to the neurons.
+    void sum_held(int y, int c0, bool held_alone) {
         const size_t n = size_t(p_.shape.width) * lanes_;
         for (size_t i = 0; i < held_.size(); ++i) {
             const Group &g = network_.groups[held_[i]];
             int32_t *to = i ? work_.part.data() : work_.held.data();
             GroupScratch &from = scratch(held_[i]);
+            const int e = g.given.exponent, left = std::max(e, 0), right = std::max(-e, 0);
+            if (i && g.one_to_one() && from.maps.size() == 1 && !messages(g).zero) {
+                add_one_to_one(g, from.maps[0].data.data() + map_at(g, y, 0),
+                               size_t(g.given.stride[1]) * g.map_channels, p_.shape.width, c0,
+                               lanes_, left, right, work_.held.data());
+                continue;
+            }
             if (!g.squares.empty() && from.maps.size() == 1)
                 sum_squares(g, from, y, c0, to);
             else
                 products(g, from, map_at(g, y, 0), size_t(g.given.stride[1]) * g.map_channels,
                          p_.shape.width, c0, to, lanes_);
-            const int e = g.given.exponent;
+            if (held_alone) continue;
             const int32_t *base = i ? work_.held.data() : nullptr;
-            if (e || i)
-                add_shifted(to, n, std::max(e, 0), std::max(-e, 0), base, work_.held.data());
+            if (e || i) add_shifted(to, n, left, right, base, work_.held.data());
         }
     }
 
@@ -190,16 +197,22 @@ class Layer {
     void run_block(Neurons &neurons, int y, int c0) {
         const int block = p_.block;
         const size_t step = size_t(block), pixel = step * steps_;
-        sum_held(y, c0);
         const bool only_held = stepping_.empty() && !sparse_;
+        // Who answers at each step anew would shift the same sum each time.
+        const bool held_alone =
+            only_held && held_.size() == 1 && p_.values() && !p_.facts.states;
+        sum_held(y, c0, held_alone);
         const bool direct =
             stepping_.size() == 1 && held_.empty() && !sparse_ && in_16_bits(stepping_[0]);
         for (int x0 = 0; x0 < columns_; x0 += tile_) {
             const int n = std::min(tile_, columns_ - x0);
             int left = 0, right = 0;
-            if (direct) {
-                const int e = network_.groups[stepping_[0]].given.exponent;
+            const int only = direct ? stepping_[0] : held_alone ? held_[0] : -1;
+            if (only >= 0) {
+                const int e = network_.groups[only].given.exponent;
                 left = std::max(e, 0), right = std::max(-e, 0);
+            }
+            if (direct) {
                 sum_group(stepping_[0], y, x0, n, c0, work_.sums16.data());
             } else if (!only_held) {
                 join(y, x0, n, c0);
@@ -207,8 +220,8 @@ class Layer {
             const int x = x0 * p_.fold;
             if (only_held)
                 neurons.answer_row(
-                    Stretch<int32_t>{work_.held.data() + size_t(x) * lanes_, 0, 0, 0, block}, n,
-                    step, y, x, c0);
+                    Stretch<int32_t>{work_.held.data() + size_t(x) * lanes_, 0, left, right, block},
+                    n, step, y, x, c0);
             else if (direct)
                 neurons.answer_row(Stretch<int16_t>{work_.sums16.data(), step, left, right, block},
                                    n, pixel, y, x, c0);

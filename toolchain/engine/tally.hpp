@@ -12,15 +12,14 @@ class Tally {
   public:
     void resize(size_t lanes) { recent_.assign(lanes, 0); }
 
-    // Adds `of` each byte, `most` at most, to its lane's counter; counters that might run over are
+    // Adds `of(lane)`, `most` at most, to each lane's counter; counters that might run over are
     // emptied into `totals` before.
     template <class Of, class Total>
-    void add(const uint8_t *bytes, unsigned most, Of of, Array<Total> &totals) {
+    void add(unsigned most, Of of, Array<Total> &totals) {
         if (most > kLargest - added_) empty(totals);
         added_ += most;
         uint16_t *__restrict to = recent_.data();
-        const uint8_t *__restrict from = bytes;
-        for (size_t i = 0, n = recent_.size(); i < n; ++i) to[i] = uint16_t(to[i] + of(from[i]));
+        for (size_t i = 0, n = recent_.size(); i < n; ++i) to[i] = uint16_t(to[i] + of(i));
     }
 
     template <class Total>
