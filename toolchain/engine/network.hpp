@@ -73,7 +73,7 @@ struct Population {
     // first, [line][lane]; and multiplier, offset and shift, [lane][line][3].
     Array<int64_t> begins, lines;
     std::vector<int> groups;  // synapse groups that feed it
-    int relays = -1;          // the population whose every message it repeats
+    int repeats = -1;         // the population whose every message it sends again
     int planes = 0;           // bytes of a message, 0 for spikes
     int signs = 1;            // maps of spikes in a step: 2 if there are negative ones
     size_t message_at = 0;    // of an input: where its messages begin in a row of the caller's

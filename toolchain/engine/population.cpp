@@ -32,7 +32,7 @@ class Layer {
                            std::min(columns_, kLargestTile))) {}
 
     void run(Neurons &neurons) {
-        if (p_.relays >= 0) return repeat();
+        if (p_.repeats >= 0) return repeat();
         if (p_.given.wide) return run_wide(neurons);
         sort_groups();
         const int block = p_.block;
@@ -278,7 +278,7 @@ class Layer {
     }
 
     void repeat() {
-        const Messages &from = work_.messages[p_.relays];
+        const Messages &from = work_.messages[p_.repeats];
         Messages &to = work_.messages[index_];
         for (int k = 0; k < to.n_planes; ++k)
             std::memcpy(to.plane(p_.shape, k, 0), from.plane(p_.shape, k, 0),

@@ -389,7 +389,7 @@ Group group(const snn_network &network, const snn_synapses &given) {
 
 // Whether a population sends what another one does, message for message: every weight is 1, and
 // nothing is added, scaled or clipped.
-bool repeats(const Population &source, const Population &target, const snn_synapses &g,
+bool sends_again(const Population &source, const Population &target, const snn_synapses &g,
              const snn_population &given) {
     const Shape &in = source.shape, &out = target.shape;
     if (target.given.wide || g.indptr || g.exponent || g.top || g.left || g.groups != out.channels ||
@@ -428,7 +428,7 @@ void prepare(snn_network &network, const snn_population *populations, int n_popu
         Population &target = network.populations[synapses[i].target];
         target.groups.push_back(i);
         const bool alone = target.groups.size() == 1;
-        target.relays = alone && repeats(network.populations[synapses[i].source], target, synapses[i],
+        target.repeats = alone && sends_again(network.populations[synapses[i].source], target, synapses[i],
                                          populations[synapses[i].target])
                             ? synapses[i].source
                             : -1;
