@@ -21,6 +21,7 @@ class Layer {
   public:
     Layer(const snn_network &network, int index, const Window &window, Workspace &work)
         : network_(network),
+          index_(index),
           p_(network.populations[index]),
           window_(window),
           work_(work),
@@ -31,6 +32,7 @@ class Layer {
                            std::min(columns_, kLargestTile))) {}
 
     void run(Neurons &neurons) {
+        if (p_.repeats >= 0) return repeat();
         if (p_.given.wide) return run_wide(neurons);
         sort_groups();
         const int block = p_.block;
@@ -68,6 +70,7 @@ class Layer {
             }
             if (source(g).given.held) {
                 held_.push_back(i);
+                scratch(i).squares.pair = -1;
                 lay_out_maps(g, 1, scratch(i));  // one step: products, whatever the density
             } else {
                 stepping_.push_back(i);
@@ -112,6 +115,10 @@ class Layer {
                     sum = int32_t(uint32_t(sum) + (uint32_t(into[r * into_row + c]) << (8 * k)));
                 }
         }
+        take_zero_out(g, rows, c0, to, to_row);
+    }
+
+    void take_zero_out(const Group &g, int rows, int c0, int32_t *to, size_t to_row) const {
         const int64_t zero = messages(g).zero;
         if (!zero) return;
         for (int r = 0; r < rows; ++r)
@@ -121,6 +128,13 @@ class Layer {
             }
     }
 
+    // The products of row y, from squares.
+    void sum_squares(const Group &g, GroupScratch &from, int y, int c0, int32_t *to) const {
+        for (int c = 0; c < lanes_; c += kLanes)
+            square_products(g, from.maps[0], y, c0 + c, to + c, lanes_, from.squares);
+        take_zero_out(g, p_.shape.width, c0, to, lanes_);
+    }
+
     size_t map_at(const Group &g, int y, int x) const {
         if (g.flat) return 0;
         return (size_t(y) * g.given.stride[0] * g.map_width() + size_t(x) * g.given.stride[1]) *
@@ -128,17 +142,28 @@ class Layer {
     }
 
     // What is the same at every step, of all pixels of row y: (columns, lanes).
-    void sum_held(int y, int c0) {
+    // `held_alone`: there is one group, whose exponent is left to the neurons.
+    void sum_held(int y, int c0, bool held_alone) {
         const size_t n = size_t(p_.shape.width) * lanes_;
         for (size_t i = 0; i < held_.size(); ++i) {
             const Group &g = network_.groups[held_[i]];
             int32_t *to = i ? work_.part.data() : work_.held.data();
-            products(g, scratch(held_[i]), map_at(g, y, 0),
-                     size_t(g.given.stride[1]) * g.map_channels, p_.shape.width, c0, to, lanes_);
-            const int e = g.given.exponent;
+            GroupScratch &from = scratch(held_[i]);
+            const int e = g.given.exponent, left = std::max(e, 0), right = std::max(-e, 0);
+            if (i && g.one_to_one() && from.maps.size() == 1 && !messages(g).zero) {
+                add_one_to_one(g, from.maps[0].data.data() + map_at(g, y, 0),
+                               size_t(g.given.stride[1]) * g.map_channels, p_.shape.width, c0,
+                               lanes_, left, right, work_.held.data());
+                continue;
+            }
+            if (!g.squares.empty() && from.maps.size() == 1)
+                sum_squares(g, from, y, c0, to);
+            else
+                products(g, from, map_at(g, y, 0), size_t(g.given.stride[1]) * g.map_channels,
+                         p_.shape.width, c0, to, lanes_);
+            if (held_alone) continue;
             const int32_t *base = i ? work_.held.data() : nullptr;
-            if (e || i)
-                add_shifted(to, n, std::max(e, 0), std::max(-e, 0), base, work_.held.data());
+            if (e || i) add_shifted(to, n, left, right, base, work_.held.data());
         }
     }
 
@@ -172,34 +197,37 @@ class Layer {
     void run_block(Neurons &neurons, int y, int c0) {
         const int block = p_.block;
         const size_t step = size_t(block), pixel = step * steps_;
-        sum_held(y, c0);
         const bool only_held = stepping_.empty() && !sparse_;
+        // Who answers at each step anew would shift the same sum each time.
+        const bool held_alone =
+            only_held && held_.size() == 1 && p_.values() && !p_.facts.states;
+        sum_held(y, c0, held_alone);
         const bool direct =
             stepping_.size() == 1 && held_.empty() && !sparse_ && in_16_bits(stepping_[0]);
         for (int x0 = 0; x0 < columns_; x0 += tile_) {
             const int n = std::min(tile_, columns_ - x0);
             int left = 0, right = 0;
-            if (direct) {
-                const int e = network_.groups[stepping_[0]].given.exponent;
+            const int only = direct ? stepping_[0] : held_alone ? held_[0] : -1;
+            if (only >= 0) {
+                const int e = network_.groups[only].given.exponent;
                 left = std::max(e, 0), right = std::max(-e, 0);
+            }
+            if (direct) {
                 sum_group(stepping_[0], y, x0, n, c0, work_.sums16.data());
             } else if (!only_held) {
                 join(y, x0, n, c0);
             }
-            for (int k = 0; k < n; ++k) {
-                const int x = (x0 + k) * p_.fold;
-                const int32_t *held = work_.held.data() + size_t(x) * lanes_;
-                if (only_held)
-                    neurons.answer(Stretch<int32_t>{held, 0, 0, 0, block}, y, x, c0);
-                else if (direct)
-                    neurons.answer(
-                        Stretch<int16_t>{work_.sums16.data() + k * pixel, step, left, right, block},
-                        y, x, c0);
-                else
-                    neurons.answer(
-                        Stretch<int32_t>{work_.sums32.data() + k * pixel, step, 0, 0, block}, y, x,
-                        c0);
-            }
+            const int x = x0 * p_.fold;
+            if (only_held)
+                neurons.answer_row(
+                    Stretch<int32_t>{work_.held.data() + size_t(x) * lanes_, 0, left, right, block},
+                    n, step, y, x, c0);
+            else if (direct)
+                neurons.answer_row(Stretch<int16_t>{work_.sums16.data(), step, left, right, block},
+                                   n, pixel, y, x, c0);
+            else
+                neurons.answer_row(Stretch<int32_t>{work_.sums32.data(), step, 0, 0, block}, n,
+                                   pixel, y, x, c0);
         }
     }
 
@@ -249,6 +277,14 @@ class Layer {
         }
     }
 
+    void repeat() {
+        const Messages &from = work_.messages[p_.repeats];
+        Messages &to = work_.messages[index_];
+        for (int k = 0; k < to.n_planes; ++k)
+            std::memcpy(to.plane(p_.shape, k, 0), from.plane(p_.shape, k, 0),
+                        steps_ * p_.shape.lanes());
+    }
+
     void run_wide(Neurons &neurons) {
         const Shape &s = p_.shape;
         work_.scalar.assign(steps_ * s.lanes(), 0);
@@ -264,6 +300,7 @@ class Layer {
     }
 
     const snn_network &network_;
+    const int index_;
     const Population &p_;
     const Window &window_;
     Workspace &work_;

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <stdexcept>
 
+#include "activity.hpp"
 #include "workspace.hpp"
 
 namespace snn {
@@ -59,8 +60,11 @@ namespace {
 // From (H, W, C) lanes to a caller's (C, H, W).
 template <class From, class To>
 void natural_order(const Shape &s, const From &from, To to) {
-    for (int c = 0; c < s.channels; ++c)
-        for (size_t i = 0; i < s.pixels(); ++i) to(c * s.pixels() + i, from(i * s.padded + c));
+    constexpr size_t kPixels = 16;  // whose channels stay in the first-level cache
+    for (size_t first = 0; first < s.pixels(); first += kPixels)
+        for (int c = 0; c < s.channels; ++c)
+            for (size_t i = first; i < std::min(first + kPixels, s.pixels()); ++i)
+                to(c * s.pixels() + i, from(i * s.padded + c));
 }
 
 // Writes what a population sent during a window into its trace.
@@ -144,12 +148,15 @@ void run_batch(const snn_network &network, const snn_batch &batch, Workspace &wo
         if (!batch.activity[i]) continue;
         const Population &p = network.populations[i];
         const int64_t times = p.given.held ? network.n_steps : 1;
-        natural_order(
-            p.shape,
-            [&](size_t lane) {
-                return int64_t(p.counted_by_value() ? work.sums[i][lane] : work.counts[i][lane]);
-            },
-            [&](size_t neuron, int64_t n) { batch.activity[i][neuron] += times * n; });
+        settle(p, work.messages[i], work.counts[i], work.sums[i]);
+        const auto add = [&](const auto &totals) {
+            natural_order(
+                p.shape, [from = totals.data()](size_t lane) { return int64_t(from[lane]); },
+                [to = batch.activity[i], times](size_t neuron, int64_t n) {
+                    to[neuron] += times * n;
+                });
+        };
+        p.counted_by_value() ? add(work.sums[i]) : add(work.counts[i]);
     }
 }
 

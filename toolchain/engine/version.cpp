@@ -24,7 +24,7 @@ const int32_t kLayout[] = {
     static_cast<int32_t>(sizeof(snn_population)),
     POPULATION(kind), POPULATION(channels), POPULATION(height), POPULATION(width),
     POPULATION(held), POPULATION(wide), POPULATION(saturates), POPULATION(bias_per_neuron),
-    POPULATION(initial_per_neuron), POPULATION(numbers), POPULATION(low), POPULATION(high),
+    POPULATION(initial_per_neuron), POPULATION(counting), POPULATION(numbers), POPULATION(low), POPULATION(high),
     POPULATION(limit), POPULATION(bias), POPULATION(threshold), POPULATION(initial),
     POPULATION(multiplier), POPULATION(shift), POPULATION(table),
     static_cast<int32_t>(sizeof(snn_synapses)),

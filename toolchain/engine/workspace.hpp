@@ -4,6 +4,7 @@
 #include "dense.hpp"
 #include "events.hpp"
 #include "masked.hpp"
+#include "winograd.hpp"
 
 namespace snn {
 
@@ -14,6 +15,7 @@ struct GroupScratch {
     Merged merged;
     std::vector<Item> items;
     std::vector<Maps> maps;  // per plane
+    Squares squares;
 
     void spoil() {
         snn::spoil(events.offset);
@@ -25,6 +27,7 @@ struct GroupScratch {
         snn::spoil(&merged.end, 1);
         snn::spoil(items);
         for (Maps &plane : maps) snn::spoil(plane.data);
+        squares.spoil();
     }
 };
 

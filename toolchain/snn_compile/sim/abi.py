@@ -30,6 +30,8 @@ from snn_compile.sim import bounds
 
 INPUT_SPIKES, INPUT_VALUES = range(2)
 """Kinds of input as numbered in ``engine.h``; neuron models define theirs (``in_engine``)."""
+COUNT_MESSAGES, COUNT_VALUES, COUNT_DIGITS = range(3)
+"""What is counted of the values that a population sends, as numbered in ``engine.h``."""
 
 Int64 = POINTER(c_int64)
 Int8 = POINTER(c_int8)
@@ -48,6 +50,7 @@ class Population(Structure):
         ("saturates", c_int32),
         ("bias_per_neuron", c_int32),
         ("initial_per_neuron", c_int32),
+        ("counting", c_int32),
         ("numbers", c_int32 * 4),
         ("low", c_int64),
         ("high", c_int64),
@@ -137,9 +140,11 @@ class Description:
     Args:
         program: the network.
         held: whether the inputs' messages are equal at every step.
+        digits: whether counts are sent as their binary digits.
     """
 
-    def __init__(self, program: QuantizedGraph, held: bool) -> None:
+    def __init__(self, program: QuantizedGraph, held: bool, digits: bool = False) -> None:
+        self._counted = COUNT_DIGITS if digits else COUNT_VALUES
         self._alive: list[npt.NDArray[np.generic]] = []
         self._held = {node.id: held or program.window.n_steps == 1 for node in program.inputs}
         nodes: list[Input | quantized.Population] = [*program.inputs, *program.populations]
@@ -186,6 +191,7 @@ class Description:
             limit=min(node.state.max, VOLTAGE_LIMIT),
             bias_per_neuron=not _per_channel(node.bias, node),
             initial_per_neuron=initial is not None and not _per_channel(initial, node),
+            counting=self._counted if node.counts else COUNT_MESSAGES,
             numbers=form.numbers,
             **self._parameters(node, form),
         )

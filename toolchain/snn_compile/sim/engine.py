@@ -113,8 +113,10 @@ class Engine:
         self._populations: list[Input | Population] = [*at_once.inputs, *at_once.populations]
         self._n_steps = at_once.window.n_steps
         self._recording_batch_size = reference.recording_batch_size(at_once)
-        self._held = abi.Description(at_once, held=True)
-        self._stepping = abi.Description(at_once, held=False)
+        digits = self._schedule is not None and self._schedule.spikes is np.bitwise_count
+        self._counts_spikes = self._schedule is None or self._schedule.spikes is None or digits
+        self._held = abi.Description(at_once, held=True, digits=digits)
+        self._stepping = abi.Description(at_once, held=False, digits=digits)
         self._networks: dict[bool, Network] = {}
         self._lock = threading.Lock()
 
@@ -211,7 +213,7 @@ class Engine:
             )
             return reference.join_runs(list(runs), record)
         in_time = partial(in_windows, schedule, self._populations, n_steps=n_steps, record=record)
-        if schedule.spikes is None:  # the value is their number, summed by the engine
+        if self._counts_spikes:  # no messages have to be kept
             return in_time(self._run(samples, messages, record, activity, threads, advance))
         at_once = max(1, self._recording_batch_size // n_steps)
         pieces = (samples[k : k + at_once] for k in range(0, max(1, len(samples)), at_once))
@@ -234,7 +236,7 @@ class Engine:
 
         def simulate(piece: npt.NDArray[np.generic], start: int) -> None:
             given = np.ascontiguousarray(messages(piece, start), dtype)
-            counts = result.zero_counts()
+            counts = result.activity if alone else result.zero_counts()
             batch = abi.Batch(
                 n_samples=given.shape[0],
                 input_steps=given.shape[1],
@@ -246,9 +248,11 @@ class Engine:
                 dense_above=self.dense_above,
             )
             self._network(held=given.shape[1] == 1).run(batch)
-            result.add(counts)
+            if not alone:
+                result.add(counts)
 
         workers = min(threads or allowed(), max(1, len(samples)))
+        alone = workers == 1  # who adds to the counts
         size = max(1, min(MAX_PIECE_SIZE, len(samples) // (4 * workers)))
         for _ in map_batches(simulate, samples, size, advance, threads=workers):
             pass
