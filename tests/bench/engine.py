@@ -32,7 +32,17 @@ import engine_peers
 import engine_tables
 import numpy as np
 import roofline
-from engine_networks import MODELS, NETWORKS, SHARED, Work, Workload, compiled, synthetic, work
+from engine_networks import (
+    DENSITIES,
+    MODELS,
+    NETWORKS,
+    SHARED,
+    Work,
+    Workload,
+    compiled,
+    synthetic,
+    work,
+)
 from engine_peers import PeerNetwork, UnsupportedByPeerError
 from engine_timing import Contestant, Spread, fastest, interleaved, ratios
 
@@ -317,7 +327,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     known = [*NETWORKS, *MODELS]
     parser.add_argument("--networks", nargs="*", default=known, choices=known)
-    parser.add_argument("--densities", nargs="*", type=float, default=[0.01, 0.05, 0.1, 0.2])
+    parser.add_argument("--densities", nargs="*", type=float, default=DENSITIES)
     parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
     parser.add_argument("--builds", nargs="*", default=None, help="of the engine; all by default")
     parser.add_argument("--rounds", type=int, default=9)

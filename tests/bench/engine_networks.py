@@ -42,6 +42,8 @@ from snn_compile.sim import reference
 
 Messages = npt.NDArray[Any]
 N_STEPS = 32
+DENSITIES = (0.01, 0.05, 0.1, 0.2, 0.5, 0.9)
+"""At which the three networks are measured."""
 SHARED = Path(os.environ.get("SNN_COMPILE_DATA", Path(__file__).parents[3] / "shared"))
 MODELS = ("mnist_mlp_256x2", "mnist_cnn_cntk", "fashion_vggbn", "cifar10_resnet20")
 WEIGHT_SPREAD = 28

@@ -21,6 +21,8 @@ REQUIRED = (
 )
 WIDER_AT_MOST = 1.4
 OF_THE_ROOFLINE = 0.5
+RIVALS = ("torch", "spikingjelly")
+"""Peers that are to be slower than every build in every cell."""
 
 Record = Mapping[str, Any]
 
@@ -92,6 +94,7 @@ def show(result: Record) -> None:
     _show_roofline(records)
     if result["builds"]:
         _show_requirements(records)
+        _show_lost(records)
     for name, why in result["missing"].items():
         CONSOLE.print(f"missing: {name}: {why}", highlight=False)
     facts = ", ".join(f"{key} {value}" for key, value in result["machine"].items())
@@ -151,6 +154,28 @@ def _show_roofline(records: list[Record]) -> None:
             f" {limits['adds'] / 1e9:.0f} G/s",
             highlight=False,
         )
+
+
+def lost(records: list[Record]) -> list[str]:
+    """Every build and workload where a peer takes less CPU time than the engine."""
+    cells = []
+    for record in records:
+        times = {name: entry["median"] for name, entry in record["cpu_ms"].items()}
+        for build in (name for name in times if name.startswith("engine ")):
+            faster = [peer for peer in RIVALS if times.get(peer, times[build]) < times[build]]
+            cells += [
+                f"{record['network']}, {record['activity']}: {peer} takes"
+                f" {figure(times[peer] / times[build])} of the time of {build}"
+                for peer in faster
+            ]
+    return cells
+
+
+def _show_lost(records: list[Record]) -> None:
+    cells = lost(records)
+    CONSOLE.print(f"cells where one of {', '.join(RIVALS)} is faster: {len(cells)}")
+    for cell in cells:
+        CONSOLE.print(f"  {cell}", highlight=False)
 
 
 def _find(records: list[Record], network: str, activity: str) -> Record | None:

@@ -114,4 +114,21 @@ inline void depthwise_spikes(const Group &g, const Messages &m, int y, int x, in
     }
 }
 
+// Adds the spikes of the pixel (y, x) under a single tap, times its weights, to sums of 32 bits:
+// (steps, to_step).
+inline void add_single_tap(const Group &g, const Messages &m, int y, int x, int c0, int lanes,
+                           int steps, int32_t *to, size_t to_step) {
+    const int yy = y * g.given.stride[0] - g.given.top, xx = x * g.given.stride[1] - g.given.left;
+    if (yy < 0 || yy >= g.in.height || xx < 0 || xx >= g.in.width) return;
+    const uint16_t *spikes = spikes_at(m.map(g.in, 0), g.in, yy, xx, c0);
+    const size_t stride = m.step_words(g.in) * 4;
+    for (int c = 0; c < lanes; c += kLanes) {
+        const Lanes<int32_t> weights = Lanes<int32_t>::at(g.tap.data() + c0 + c);
+        const uint16_t *from = spikes + c / kLanes;
+        int32_t *into = to + c;
+        for (int t = 0; t < steps; ++t, from += stride, into += to_step)
+            add_where(*from, weights, Lanes<int32_t>::at(into)).to(into);
+    }
+}
+
 }  // namespace snn

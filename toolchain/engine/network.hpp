@@ -78,6 +78,9 @@ struct Population {
     int signs = 1;            // maps of spikes in a step: 2 if there are negative ones
     size_t message_at = 0;    // of an input: where its messages begin in a row of the caller's
 
+    // Whether its neurons are proven to send just the spikes that they get, each at the same step.
+    bool relays = false;
+
     bool spikes() const { return given.kind == SNN_INPUT_SPIKES || (facts.states && !facts.graded); }
     bool values() const { return !spikes() && !readout(); }
     // Whether its neurons compute in 32 bits.
@@ -120,13 +123,15 @@ struct Group {
     int fold = 1, block = 0;  // of the target
     int signs = 1;            // maps of spikes in a step of `in`; a flat map is one pixel with both
 
-    // Events: rows of weights, [output block][tap row][tap column][sign][input channel][block], as
+    // Events: rows of weights, [output block][tap row][tap column][sign][input channel][block], or
+    // by rows [output block][tap row][sign][tap column][input channel][block], as
     // bytes offset by 128, in the order that the kernel's unpacking undoes. A negative spike has a
     // row of its own, of the weights with the other sign. Pixels folded into one block make one
     // kernel, wide enough for all of them.
     Array<uint8_t> rows;
     size_t n_rows = 0;
-    int taps_x = 1;  // columns of that kernel
+    bool by_rows = false;  // how lists of spikes are put together, see events.hpp
+    int taps_x = 1;        // columns of that kernel
     Axis y, x;
 
     // Dense products: [output block of 64][run][group of elements][lane][kGroup].
@@ -138,6 +143,7 @@ struct Group {
     std::vector<Run> whole;  // the channels of a pixel
     Array<int32_t> sums;                 // of the weights of each output lane
     Array<int16_t> taps;                 // depthwise: [sign][tap][lane]
+    Array<int32_t> tap;                  // of a single tap of spikes of one sign, with its exponent
     int map_channels = 0;                // channels of a map, padded to kGroup
 
     // Sparse: by source neuron, in the engine's order.
@@ -150,8 +156,12 @@ struct Group {
     bool one_to_one() const { return kernel == Kernel::kDepthwise && kh() * kw() == 1; }
     int kh() const { return given.kernel[0]; }
     int kw() const { return given.kernel[1]; }
+    bool single_tap() const { return !tap.empty(); }
     // Rows of weights that the spikes of one pixel choose from.
     int pixel_rows() const { return signs * in.padded; }
+    // Rows of weights between those of one tap column and the next, and between those of the signs.
+    int column_rows() const { return by_rows ? in.padded : pixel_rows(); }
+    int sign_rows() const { return by_rows ? taps_x * in.padded : in.padded; }
     // Height and width of the padded map that dense products read.
     int map_height() const {
         return (out.height - 1) * given.stride[0] + (kh() - 1) * given.dilation[0] + 1;

@@ -173,7 +173,7 @@ class Layer {
         const Group &g = network_.groups[i];
         GroupScratch &from = scratch(i);
         if (from.by_events)
-            return gather(g, from.merged, from.items.data() + size_t(x0) * steps_, c0 / lanes_, y,
+            return gather(g, from.merged, from.items.ordered.data() + size_t(x0) * steps_, c0 / lanes_, y,
                           x0, n, steps_, to);
         for (int k = 0; k < n * p_.fold; ++k) {
             const int x = x0 * p_.fold + k;
@@ -191,6 +191,11 @@ class Layer {
         const Group &g = network_.groups[i];
         return source(g).spikes() && g.narrow &&
                (scratch(i).by_events || g.kernel == Kernel::kDepthwise);
+    }
+
+    // Whether a group's only sums are its weights, where a spike comes.
+    bool single_tap(int i) {
+        return in_16_bits(i) && !scratch(i).by_events && network_.groups[i].single_tap();
     }
 
     // The channels c0.. of row y.
@@ -244,6 +249,15 @@ class Layer {
         for (int i : stepping_) {
             const int e = network_.groups[i].given.exponent, left = std::max(e, 0),
                       right = std::max(-e, 0);
+            if (base && single_tap(i)) {
+                for (int k = 0; k < n * p_.fold; ++k)
+                    add_single_tap(network_.groups[i], messages(network_.groups[i]), y,
+                                   x0 * p_.fold + k, c0, lanes_, steps_,
+                                   total + size_t(k / p_.fold) * steps_ * p_.block +
+                                       k % p_.fold * lanes_,
+                                   p_.block);
+                continue;
+            }
             if (in_16_bits(i)) {
                 sum_group(i, y, x0, n, c0, work_.sums16.data());
                 add_shifted(work_.sums16.data(), size, left, right, base, total);
@@ -312,13 +326,25 @@ class Layer {
     bool sparse_ = false;
 };
 
+// Neurons that repeat each spike that they get.
+void relay(const Population &source, const Messages &from, int steps, Messages &to) {
+    const size_t words = source.shape.words();
+    for (int t = 0; t < steps; ++t)
+        std::copy_n(from.map(source.shape, source.given.held ? 0 : t), words,
+                    to.map(source.shape, t));
+}
+
 }  // namespace
 
 void advance(const snn_network &network, int index, const Window &window, bool trace,
              Workspace &work) {
     const Population &p = network.populations[index];
     const int steps = p.given.held ? 1 : window.steps;
-    if (!p.input()) {
+    if (p.relays) {
+        const Population &source = network.populations[network.groups[p.groups[0]].given.source];
+        relay(source, work.messages[network.groups[p.groups[0]].given.source], steps,
+              work.messages[index]);
+    } else if (!p.input()) {
         Neurons neurons(network, index, window, work);
         if (trace && p.readout()) {
             grow(work.potentials, size_t(window.steps) * p.shape.lanes());

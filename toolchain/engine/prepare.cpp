@@ -150,6 +150,7 @@ void pack_rows(Group &g, const Shape &source, int signs, const int8_t *weight) {
         g.y = g.x = axis(1, 1, 1, 1, 1, 0);
     } else {
         g.taps_x = g.kw() + (g.fold - 1) * sx;
+        g.by_rows = g.fold > 1;
         g.n_rows = size_t(g.kh()) * g.taps_x * g.pixel_rows();
         g.y = axis(g.in.height, g.out.height, g.kh(), g.given.stride[0], g.given.dilation[0],
                    g.given.top);
@@ -169,9 +170,9 @@ void pack_rows(Group &g, const Shape &source, int signs, const int8_t *weight) {
     };
     const int columns = g.flat ? g.kw() : g.taps_x;
     // A flat map keeps its own order of bits.
-    const size_t of_column = g.flat ? source.padded : g.pixel_rows(),
-                 of_row = g.flat ? source.row_words() * 64 : columns * of_column,
-                 of_sign = g.flat ? source.words() * 64 : source.padded;
+    const size_t of_column = g.flat ? source.padded : g.column_rows(),
+                 of_row = g.flat ? source.row_words() * 64 : columns * g.pixel_rows(),
+                 of_sign = g.flat ? source.words() * 64 : g.sign_rows();
     for (int sign = 0; sign < signs; ++sign)
         for (int a = 0; a < g.kh(); ++a)
             for (int b = 0; b < columns; ++b)
@@ -284,6 +285,15 @@ void pack_taps(Group &g, const int8_t *weight) {
         }
 }
 
+// A single tap's weights are all that it can add: their exponent is applied beforehand. `bounds.py`
+// has shown that they fit, or the population computed in 64 bits.
+void pack_single_tap(Group &g) {
+    if (g.signs != 1 || g.kh() * g.kw() != 1) return;
+    const int e = g.given.exponent;
+    for (int16_t w : g.taps)
+        g.tap.push_back(e >= 0 ? int32_t(int64_t(w) * (int64_t(1) << e)) : w >> std::min(-e, 31));
+}
+
 size_t lane_of(const Shape &s, size_t neuron) {  // of a neuron in (C, H, W) order
     const size_t c = neuron / s.pixels(), pixel = neuron % s.pixels();
     return pixel * s.padded + c;
@@ -367,6 +377,7 @@ Group group(const snn_network &network, const snn_synapses &given) {
         (g.narrow || source.values())) {
         g.kernel = Kernel::kDepthwise;
         pack_taps(g, given.weight);
+        if (source.spikes()) pack_single_tap(g);
         return g;
     }
     g.flat = g.out.pixels() == 1 && given.top == 0 && given.left == 0 && given.groups == 1 &&
@@ -411,6 +422,28 @@ bool sends_again(const Population &source, const Population &target, const snn_s
     return true;
 }
 
+// Whether each spike lifts a potential that is below the threshold by just the threshold, so that
+// the neuron fires and is left as it was.
+bool relays(const snn_network &network, const snn_population &given, const Population &p) {
+    if (given.kind != kIf || given.wide || given.numbers[0] || p.groups.size() != 1) return false;
+    const Group &g = network.groups[p.groups[0]];
+    if (!g.single_tap() || g.given.stride[0] != 1 || g.given.stride[1] != 1 || g.given.top ||
+        g.given.left || g.in.height != g.out.height || g.in.width != g.out.width)
+        return false;
+    const Parameters<int32_t> &own = p.narrow;
+    for (int c = 0; c < p.shape.channels; ++c)
+        if (own.threshold[c] <= 0 || g.tap[c] != own.threshold[c]) return false;
+    for (int32_t bias : own.bias)
+        if (bias) return false;
+    for (size_t i = 0; i < own.initial.size(); ++i) {
+        const int c = int(i % p.shape.padded);
+        if (c < p.shape.channels && (own.initial[i] < 0 || own.initial[i] >= own.threshold[c]))
+            return false;
+    }
+    // Were it to be clipped, it might not be left as it was.
+    return !given.saturates;
+}
+
 }  // namespace
 
 void prepare(snn_network &network, const snn_population *populations, int n_populations,
@@ -433,6 +466,8 @@ void prepare(snn_network &network, const snn_population *populations, int n_popu
                             ? synapses[i].source
                             : -1;
     }
+    for (int i = 0; i < n_populations; ++i)
+        network.populations[i].relays = relays(network, populations[i], network.populations[i]);
 }
 
 }  // namespace snn

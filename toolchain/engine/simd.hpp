@@ -209,6 +209,23 @@ SNN_INLINE Lanes<T> zero_where(const Mask<T> &m, const Lanes<T> &a) {
     return c;
 }
 
+// a + b in the lanes whose bit is set.
+SNN_INLINE Lanes<int32_t> add_where(uint16_t bits, const Lanes<int32_t> &b, const Lanes<int32_t> &a) {
+    using R = Lanes<int32_t>::Register;
+    Lanes<int32_t> c;
+#if defined(__AVX512BW__)
+    c.r[0] = (R)_mm512_mask_add_epi32((__m512i)a.r[0], bits, (__m512i)a.r[0], (__m512i)b.r[0]);
+#else
+    for (int i = 0; i < Lanes<int32_t>::kCount; ++i) {
+        R bit;
+        for (int j = 0; j < Lanes<int32_t>::kPer; ++j) bit[j] = 1 << (i * Lanes<int32_t>::kPer + j);
+        const R all = R{} + int32_t(bits);
+        c.r[i] = a.r[i] + (((all & bit) == bit) & b.r[i]);
+    }
+#endif
+    return c;
+}
+
 #if defined(__AVX512BW__)
 // AVX-512 has mask registers: no vector of truth values is ever made.
 template <>

@@ -13,7 +13,7 @@ struct GroupScratch {
     bool by_events = false;
     Events events;
     Merged merged;
-    std::vector<Item> items;
+    Items items;
     std::vector<Maps> maps;  // per plane
     Squares squares;
 
@@ -22,10 +22,12 @@ struct GroupScratch {
         snn::spoil(events.start);
         snn::spoil(merged.offset);
         snn::spoil(merged.start);
+        snn::spoil(merged.list);
         snn::spoil(&merged.offsets, 1);
         snn::spoil(&merged.begin, 1);
         snn::spoil(&merged.end, 1);
-        snn::spoil(items);
+        snn::spoil(items.ordered);
+        snn::spoil(items.found);
         for (Maps &plane : maps) snn::spoil(plane.data);
         squares.spoil();
     }
