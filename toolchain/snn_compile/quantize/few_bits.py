@@ -18,7 +18,9 @@ ROUNDS = 2
 DAMPING = 0.01
 
 
-def least_error(exact: Float, step: Float, moments: Moments, limit: int) -> tuple[Float, Int]:
+def least_error(
+    exact: Float, step: Float, moments: Moments, limit: int, *, centred: bool = True
+) -> tuple[Float, Int]:
     """A unit for each neuron's weights, and integers, whose error varies least over the samples.
 
     With w the weights, q their integers in units of u, and C the covariance of the receptive
@@ -34,11 +36,12 @@ def least_error(exact: Float, step: Float, moments: Moments, limit: int) -> tupl
         step: (R,) real value of a step, for a ratio of 1.
         moments: moments of the receptive fields.
         limit: largest magnitude of an integer.
+        centred: whether the mean error is corrected elsewhere; else it counts.
 
     Returns:
         (R,) multiples of the steps, and (R, K) integers in steps of these.
     """
-    seen, unseen = map(_covariance, moments.halves)
+    seen, unseen = (_covariance(h) if centred else h[:-1, :-1] for h in moments.halves)
     damped = seen / max(moments.sizes[0], 1)
     diagonal = np.diag(damped)
     if not diagonal.any():

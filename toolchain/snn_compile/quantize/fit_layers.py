@@ -89,7 +89,7 @@ class FitLayers:
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
         """The same program with other weights and biases, within the bounds of overflow."""
-        program, numbers = quantization.program, dict(quantization.numbers)
+        program, numbers = quantization.program, quantization.numbers
         n = _n_samples(len(self.frames), program.graph, program.window.n_steps)
         known = set(rectifiers_and_outputs(self.folded))
         sites = {
@@ -107,9 +107,17 @@ class FitLayers:
                         quantization.network, program, population, numbers[population.id]
                     )
                     drives = target.pop(population.id)
-                    found = layer.fit(sweep, sites[population.id], drives, self.refits)
+                    found = layer.fit(
+                        sweep,
+                        sites[population.id],
+                        drives,
+                        fits=self.refits,
+                        centred=self.biases or not self.refits,
+                    )
                     bias = self.refits and self.biases
-                    program, numbers[population.id] = _changed(layer, found, bias=bias)
+                    program, now = _changed(layer, found, bias=bias)
+                    if now is not layer.numbers:
+                        numbers = {**numbers, population.id: now}
                     sweep.replace_weights(program, list(program.synapses_into(population)))
                 if isinstance(population, Neurons):
                     edited = program.graph[population.id]
@@ -189,8 +197,18 @@ class _Layer:
     population: Population
     numbers: LayerNumbers
 
-    def fit(self, sweep: Sweep, sites: Sites, target: Array, fits: bool) -> _Found:
-        """New weights and biases, given the drives (C, S) of the float network at the sites."""
+    def fit(
+        self, sweep: Sweep, sites: Sites, target: Array, *, fits: bool, centred: bool
+    ) -> _Found:
+        """New weights and biases, given the drives (C, S) of the float network at the sites.
+
+        Args:
+            sweep: the messages of the layers before.
+            sites: where drives are compared.
+            target: the drives.
+            fits: whether weights may compensate the errors of other layers.
+            centred: whether mean errors are corrected elsewhere.
+        """
         groups = self.program.synapses_into(self.population)
         ratio = np.ones(self.population.shape[0])
         missing = target - self._present(sweep, sites, groups)
@@ -213,7 +231,9 @@ class _Layer:
                 if fits:
                     exact = exact + refit(columns, missing[rows], moments) * n_steps
                 if self._has_free_units(groups):
-                    of_rows, new[rows] = least_error(exact, step[rows], moments, _limit(group))
+                    of_rows, new[rows] = least_error(
+                        exact, step[rows], moments, _limit(group), centred=centred
+                    )
                     ratio[rows], step[rows] = of_rows, step[rows] * of_rows
                 else:
                     new[rows] = _rounded(exact / step[rows, None], group, moments)
