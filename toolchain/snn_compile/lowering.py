@@ -185,7 +185,7 @@ def for_target(options: CompileOptions, target: Target) -> CompileOptions:
 
 def quantize_by(options: CompileOptions) -> Quantize:
     """The quantization pass with the widths of the options."""
-    widths = tuple((o.pattern, o.weight_bits) for o in options.layers if o.weight_bits)
+    widths = options.of_layers("weight_bits")
     return Quantize(options.number("weight_bits"), widths, states_of(options))
 
 

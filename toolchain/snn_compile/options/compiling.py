@@ -181,7 +181,7 @@ class CompileOptions(TracedOptions):
         by="coding",
     )
     payload_bits: int | Auto = option(
-        8, whole_number(1, 16, auto=True), "Payload width.", _NETWORK, _PAYLOADS
+        8, whole_number(1, 16, auto=True), "Payload width.", _NETWORK, _PAYLOADS, of_layers=True
     )
     activation_segments: int = option(
         32,
@@ -508,6 +508,16 @@ class CompileOptions(TracedOptions):
         }
         return self._with(values, DEFAULT)
 
+    def ignored(self, facts: Facts) -> list[str]:
+        """Also options of single layers that do not apply."""
+        found = super().ignored(facts)
+        for name, item in options_of(type(self)).items():
+            layers = [one.pattern for one in self.layers if item.of_layers and getattr(one, name)]
+            if layers and (reason := self.without_meaning(name, facts)):
+                names = ", ".join(f"layers.{pattern}.{item.words}" for pattern in layers)
+                found.append(f"ignored: {names}; {reason}")
+        return found
+
     def _is_relevant(self, name: str) -> bool:
         return self.coding is not None and name in coding_class(self.coding).relevant_options
 
@@ -525,6 +535,11 @@ class CompileOptions(TracedOptions):
     def is_resolved(self) -> bool:
         """Whether no number is ``auto``."""
         return not self.automatic
+
+    def of_layers(self, name: str) -> tuple[tuple[str, Any], ...]:
+        """Patterns of layers with their values of an option, in order."""
+        values = ((one.pattern, getattr(one, name)) for one in self.layers)
+        return tuple((pattern, value) for pattern, value in values if value is not None)
 
     def thresholds_of(self, layer: str) -> str:
         """Threshold method of a layer: the last pattern that matches it, else the network's."""

@@ -38,11 +38,13 @@ class LayerOptions:
         pattern: shell-style pattern over layer names.
         weight_bits: overrides the network's.
         thresholds: overrides the network's.
+        payload_bits: overrides the network's.
     """
 
     pattern: str
     weight_bits: int | None = None
     thresholds: str | None = None
+    payload_bits: int | None = None
 
     def matches(self, layer: str) -> bool:
         """Whether the pattern matches a layer."""

@@ -139,7 +139,9 @@ def _checked(
     imported = read_model(path, options)
     network = preprocess(imported, options, journal.record_pass)
     observe = pass_observer(journal, network)
-    folding = fold(network, coding, observe, target=target)
+    folding = fold(
+        network, coding, observe, target=target, widths=options.of_layers("payload_bits")
+    )
     convert = passes_at_bounds(folding.graph, weight_bounds(folding.graph), options, coding)
     made = convert(folding.graph, observe)
     program, fitted = made.graph.program, fit_findings(made.findings)
@@ -171,7 +173,8 @@ def passes_of(
     coding = coding_of(options, target.default_coding.value)
     network = preprocess(read_model(path, options), options)
     is_measured = with_data and options.calibrate is not None
-    folded = fold(network, coding, measured=is_measured, target=target).graph
+    widths = options.of_layers("payload_bits")
+    folded = fold(network, coding, measured=is_measured, target=target, widths=widths).graph
     adjusts = with_data and options.equalize != "none"
     some = np.stack([np.full(network.inputs.shape, value) for value in (0.0, 1.0)])
     samples = Samples(some) if is_measured else None
@@ -181,7 +184,7 @@ def passes_of(
     equalize = (Equalize(options.equalize),) if adjusts else ()
     return (
         *preprocessing(options),
-        *folding_of(network, coding, target).steps,
+        *folding_of(network, coding, target, widths).steps,
         *equalize,
         *convert.steps,
     )
@@ -338,7 +341,14 @@ def _prepare(
     assemble.report_header(journal.observer, imported.ann, target, coding, options)
     describe_data(journal.observer, options, samples)
     observe = pass_observer(journal, network, samples.calibrate)
-    folded = fold(network, coding, observe, measured=task.is_measured, target=target).graph
+    folded = fold(
+        network,
+        coding,
+        observe,
+        measured=task.is_measured,
+        target=target,
+        widths=options.of_layers("payload_bits"),
+    ).graph
     assemble.report_import(journal.observer, imported, folded)
     options = choose_equalization(folded, samples.calibrate, options, coding, journal)
     journal.add_findings(assemble.ignored(options, facts))

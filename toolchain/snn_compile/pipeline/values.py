@@ -28,6 +28,7 @@ from snn_compile.convert.lay_out import LayOut
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.refine_statistics import RefineStatistics
+from snn_compile.convert.set_payloads import SetPayloads
 from snn_compile.convert.sink_wiring import SinkWiring
 from snn_compile.convert.sum_of_rectifiers import SumOfRectifiers
 from snn_compile.convert.to_spiking import ToSpiking
@@ -77,6 +78,7 @@ PASSES = (
     SumOfRectifiers,
     LayOut,
     RefineStatistics,
+    SetPayloads,
     Equalize,
     ToSpiking,
     AlignPaths,

@@ -16,16 +16,19 @@ from snn_compile.ir.graph import Graph, NodeId, Shape
 from snn_compile.ir.quantized import (
     VOLTAGE_LIMIT,
     ConvSynapses,
+    CubaLIFNeurons,
     DenseSynapses,
     Neurons,
     Population,
     QuantizedGraph,
     Synapses,
 )
-from snn_compile.ir.spiking import Float
+from snn_compile.ir.spiking import Float, Reset
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.numerics.products import mean, times_integers
 from snn_compile.passes import PassResult, counted
+from snn_compile.quantize.few_bits import least_error
+from snn_compile.quantize.neurons import in_fixed_point
 from snn_compile.quantize.quantize import LayerNumbers, Quantization, floor_loss
 from snn_compile.quantize.refit import Moments, refit
 from snn_compile.quantize.rounding import compensate
@@ -41,6 +44,10 @@ MESSAGES = 1 << 24
 """Maximal number of samples, and of messages of the largest layer, of the fit."""
 MAX_SITES = 1 << 14
 """Positions of a layer's maps, over all samples, of the fit."""
+FEW_BITS = 6
+"""Width up to which a unit of the weights is chosen anew, on the samples."""
+FREE = (spiking.GradedNeurons, spiking.ClipFloorNeurons, spiking.IFNeurons)
+"""Neurons whose channels may have any unit."""
 WIDEST = 2048
 """Fan-in above which a layer keeps its nearest integers: the cost is cubic."""
 
@@ -82,7 +89,7 @@ class FitLayers:
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
         """The same program with other weights and biases, within the bounds of overflow."""
-        program = quantization.program
+        program, numbers = quantization.program, quantization.numbers
         n = _n_samples(len(self.frames), program.graph, program.window.n_steps)
         known = set(rectifiers_and_outputs(self.folded))
         sites = {
@@ -96,12 +103,21 @@ class FitLayers:
         with counted(self.name, len(populations)) as advance:
             for population in populations:
                 if population.id in known:
-                    numbers = quantization.numbers[population.id]
-                    layer = _Layer(quantization.network, program, population, numbers)
+                    layer = _Layer(
+                        quantization.network, program, population, numbers[population.id]
+                    )
                     drives = target.pop(population.id)
-                    found = layer.fit(sweep, sites[population.id], drives, self.refits)
+                    found = layer.fit(
+                        sweep,
+                        sites[population.id],
+                        drives,
+                        fits=self.refits,
+                        centred=self.biases or not self.refits,
+                    )
                     bias = self.refits and self.biases
-                    program = self._changed(program, population, found, bias=bias)
+                    program, now = _changed(layer, found, bias=bias)
+                    if now is not layer.numbers:
+                        numbers = {**numbers, population.id: now}
                     sweep.replace_weights(program, list(program.synapses_into(population)))
                 if isinstance(population, Neurons):
                     edited = program.graph[population.id]
@@ -109,29 +125,29 @@ class FitLayers:
                         raise TypeError(f"'{population.id}' is no longer a population of its kind")
                     sweep.advance(edited, sweep.currents(edited))
                 advance(1)
-        return PassResult(replace(quantization, program=program))
+        return PassResult(replace(quantization, program=program, numbers=numbers))
 
-    def _changed(
-        self, program: QuantizedGraph, population: Population, found: _Found, *, bias: bool
-    ) -> QuantizedGraph:
-        """The program with the fit, except for channels whose state could overflow."""
-        shift = found.shift if bias and not population.wraps else 0
-        keep = np.zeros(population.shape[0], bool)
-        for _ in range(2):
-            moved = population
-            if bias:
-                step = np.where(keep, 0, shift)[:, None, None]
-                moved = population.changed(bias=QTensor.of(population.bias.values + step))
-            groups = [_mixed(old, new, keep) for old, new in found.groups]
-            graph = program.graph.edit(replaced=[*groups, moved])
-            edited = QuantizedGraph(graph, program.window)
-            interval = bounds.states(graph, moved, program.window.n_steps)
-            limit = min(moved.state.max, VOLTAGE_LIMIT)
-            over = np.maximum(-interval.low, interval.high) > limit
-            if not over.any():
-                return edited
-            keep = over
-        return program
+
+def _changed(layer: _Layer, found: _Found, *, bias: bool) -> tuple[QuantizedGraph, LayerNumbers]:
+    """The program with the fit, except for channels whose state could overflow; its numbers."""
+    program, population = layer.program, layer.population
+    shift = found.shift if bias and not population.wraps else 0
+    keep = np.zeros(population.shape[0], bool)
+    for _ in range(2):
+        moved, numbers = layer.in_units(np.where(keep, 1.0, found.ratio))
+        if bias:
+            step = np.where(keep, 0, shift)[:, None, None]
+            moved = moved.changed(bias=QTensor.of(moved.bias.values + step))
+        groups = [_mixed(old, new, keep) for old, new in found.groups]
+        graph = program.graph.edit(replaced=[*groups, moved])
+        edited = QuantizedGraph(graph, program.window)
+        interval = bounds.states(graph, moved, program.window.n_steps)
+        limit = min(moved.state.max, VOLTAGE_LIMIT)
+        over = np.maximum(-interval.low, interval.high) > limit
+        if not over.any():
+            return edited, numbers
+        keep = over
+    return program, layer.numbers
 
 
 def foreseen(
@@ -159,9 +175,16 @@ def _n_samples(n: int, graph: Graph[Any], n_steps: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """Result of a fit: each group before and after, and steps to add to each channel's bias."""
+    """Result of a fit.
+
+    Attributes:
+        groups: each group before and after.
+        ratio: steps of the potential, as multiples of those before, (C,).
+        shift: steps to add to each channel's bias.
+    """
 
     groups: list[tuple[Synapses, Synapses]]
+    ratio: Float
     shift: Int
 
 
@@ -174,9 +197,20 @@ class _Layer:
     population: Population
     numbers: LayerNumbers
 
-    def fit(self, sweep: Sweep, sites: Sites, target: Array, fits: bool) -> _Found:
-        """New weights and biases, given the drives (C, S) of the float network at the sites."""
+    def fit(
+        self, sweep: Sweep, sites: Sites, target: Array, *, fits: bool, centred: bool
+    ) -> _Found:
+        """New weights and biases, given the drives (C, S) of the float network at the sites.
+
+        Args:
+            sweep: the messages of the layers before.
+            sites: where drives are compared.
+            target: the drives.
+            fits: whether weights may compensate the errors of other layers.
+            centred: whether mean errors are corrected elsewhere.
+        """
         groups = self.program.synapses_into(self.population)
+        ratio = np.ones(self.population.shape[0])
         missing = target - self._present(sweep, sites, groups)
         changed: list[tuple[Synapses, Synapses]] = []
         for group in groups:
@@ -196,13 +230,53 @@ class _Layer:
                 missing[rows] += times_integers(rounded, columns)
                 if fits:
                     exact = exact + refit(columns, missing[rows], moments) * n_steps
-                new[rows] = _rounded(exact / step[rows, None], group, moments)
+                if self._has_free_units(groups):
+                    of_rows, new[rows] = least_error(
+                        exact, step[rows], moments, _limit(group), centred=centred
+                    )
+                    ratio[rows], step[rows] = of_rows, step[rows] * of_rows
+                else:
+                    new[rows] = _rounded(exact / step[rows, None], group, moments)
                 now = (new[rows] * step[rows, None] - self._exact(group)[rows]) / n_steps
                 missing[rows] -= times_integers(now, columns)
             weight = QTensor(new.reshape(group.weight.shape), group.weight.format)
             changed.append((group, replace(group, weight=weight)))
-        shift = mean(missing, axis=1) / self.numbers.unit
-        return _Found(changed, round_half_even(np.clip(shift, -VOLTAGE_LIMIT, VOLTAGE_LIMIT)))
+        shift = mean(missing, axis=1) / (self.numbers.unit * ratio)
+        shift = np.clip(shift, -VOLTAGE_LIMIT, VOLTAGE_LIMIT)
+        return _Found(changed, ratio, round_half_even(shift))
+
+    def in_units(self, ratio: Float) -> tuple[Population, LayerNumbers]:
+        """The neurons with other steps of their potential, as multiples of the present ones."""
+        if (ratio == 1).all():
+            return self.population, self.numbers
+        exact = self._neurons
+        unit = self.numbers.unit * ratio
+        bias = exact.bias / unit[:, None, None]
+        loss = floor_loss(self.program.synapses_into(self.population))
+        neurons = in_fixed_point(exact, bias + loss, unit)
+        return neurons, replace(self.numbers, unit=unit, bias=bias)
+
+    @property
+    def _neurons(self) -> spiking.Population:
+        exact = self.network.graph[self.population.id]
+        if not isinstance(exact, spiking.Population):
+            raise TypeError(f"'{exact.id}' is no population")
+        return exact
+
+    def _has_free_units(self, groups: tuple[Synapses, ...]) -> bool:
+        """Whether weights have few bits, and a unit that neither another group shares nor a class.
+
+        What resets to zero has thresholds that were calibrated in their units.
+        """
+        exact = self._neurons
+        resets = isinstance(exact, spiking.IFNeurons) and exact.reset is Reset.ZERO
+        return (
+            len(groups) == 1
+            and self.numbers.weight_bits <= FEW_BITS
+            and isinstance(exact, FREE)
+            and not isinstance(self.population, CubaLIFNeurons)
+            and not resets
+        )
 
     def _present(self, sweep: Sweep, sites: Sites, groups: tuple[Synapses, ...]) -> Array:
         """The drive of the program at the sites, in real units; (C, S)."""
@@ -245,9 +319,14 @@ def _total(trains: Int) -> Int:
     return total
 
 
+def _limit(group: ConvSynapses | DenseSynapses) -> int:
+    """Largest magnitude of a group's integers."""
+    return (1 << (group.weight.format.bits - 1)) - 1
+
+
 def _rounded(target: Float, group: ConvSynapses | DenseSynapses, moments: Moments) -> Int:
     """Weights (R, K) in steps of the grid, as integers."""
-    limit = (1 << (group.weight.format.bits - 1)) - 1
+    limit = _limit(group)
     nearest = round_half_even(np.clip(target, -limit, limit))
     if target.shape[1] < 2 or np.array_equal(nearest, target):
         return nearest

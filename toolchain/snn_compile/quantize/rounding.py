@@ -42,12 +42,24 @@ def compensate(target: Float, nearest: Int, moments: Moments, limit: int) -> Int
     shrink = n_weights / (n_weights + n_seen)
     shrunk = seen * ((1 - shrink) / max(n_seen, 1))
     np.fill_diagonal(shrunk, (1 + DAMPING) * diagonal)
-    order = np.argsort(-diagonal, kind="stable")  # the most significant are rounded first
-    factor = upper_factor_of_inverse(shrunk[np.ix_(order, order)])
-    chosen = np.empty_like(nearest)
-    chosen[:, order] = _one_by_one(target[:, order], factor, limit)
+    chosen = compensated(target, shrunk, limit).astype(nearest.dtype)
     before, after = (_error(found - target, unseen) for found in (nearest, chosen))
     return np.where((after < before)[:, None], chosen, nearest)
+
+
+def compensated(target: Float, moments: Float, limit: int) -> Float:
+    """Integers whose errors cancel: one weight after the other, the most significant first.
+
+    Args:
+        target: (R, K) real weights in steps of the grid.
+        moments: (K, K) of the receptive fields, positive definite.
+        limit: largest magnitude of an integer.
+    """
+    order = np.argsort(-np.diag(moments), kind="stable")
+    factor = upper_factor_of_inverse(moments[np.ix_(order, order)])
+    chosen = np.empty_like(target)
+    chosen[:, order] = _one_by_one(target[:, order], factor, limit)
+    return chosen
 
 
 def _error(off: Float, moments: Float) -> Float:
