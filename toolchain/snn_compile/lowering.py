@@ -110,7 +110,7 @@ def lower(
 
     Trained full scales (``given``) replace balanced ones. ``drives`` were recorded by calibration.
     """
-    encoding = _encoding(folded, statistics, options)
+    encoding = encoding_of(folded, statistics, options)
     scales = dict(given or {})
     if given is None:
         scales = _scales(folded, statistics, samples, encoding, options, coding)
@@ -137,7 +137,7 @@ def at_widths(
     widths: tuple[int, ...],
     given: Mapping[NodeId, Float] | None = None,
     drives: SharedDrives | None = None,
-) -> tuple[Encoding, Widths]:
+) -> Widths:
     """The network with its layers at each of several widths, not yet scheduled.
 
     What calibrates errors of timing is left out: it needs the network as a whole.
@@ -152,7 +152,7 @@ def at_widths(
         given: trained full scales.
         drives: what calibration recorded.
     """
-    encoding = _encoding(folded, statistics, options)
+    encoding = encoding_of(folded, statistics, options)
     scales = dict(given or {})
     if given is None:
         scales = _scales(folded, statistics, samples, encoding, options, coding)
@@ -171,7 +171,7 @@ def at_widths(
         return quantize_by(trial)(network).graph
 
     with threadpool_limits(BLAS_THREADS):
-        return encoding, Widths.fitted(widths, quantized, fit)
+        return Widths.fitted(widths, quantized, fit)
 
 
 def passes_at_bounds(
@@ -182,7 +182,7 @@ def passes_at_bounds(
     samples: Samples | None = None,
 ) -> Pipeline[ANNGraph, Quantization]:
     """The passes with thresholds at the bounds, for a quick check or a list of them."""
-    encoding = _encoding(folded, bounds, options)
+    encoding = encoding_of(folded, bounds, options)
     scales = {name: activations.peak for name, activations in bounds.activations.items()}
     curves = _curves(folded, bounds, scales, options, coding)
     return conversion(folded, encoding, scales, samples, options, coding, curves)
@@ -315,15 +315,16 @@ def _curves(
     )
 
 
-def _encoding(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> Encoding:
+def encoding_of(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> Encoding:
+    """How the inputs are encoded."""
     bits, ranges = options.input_bits, statistics.inputs
     return join_encodings(
-        _encoding_of(node, folded.graph.consumers(node.id), *ranges[node.id], bits)
+        _input_encoding(node, folded.graph.consumers(node.id), *ranges[node.id], bits)
         for node in folded.inputs
     )
 
 
-def _encoding_of(
+def _input_encoding(
     source: ops.Input, readers: Iterable[AnnNode], low: Float, high: Float, bits: int
 ) -> InputEncoding:
     """Of an input with its own grid, that grid where it has no more than ``2**bits`` levels."""

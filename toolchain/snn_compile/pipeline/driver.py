@@ -34,7 +34,7 @@ from snn_compile.passes import (
     Instruments,
     Pass,
 )
-from snn_compile.pipeline.budget.settle import within_budget
+from snn_compile.pipeline.budget.settle import Start, within_budget
 from snn_compile.pipeline.data_trial import tried_on_model
 from snn_compile.pipeline.described_data import describe_data, with_class_names
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task, finish, pass_observer
@@ -358,19 +358,8 @@ def _prepare(
         parts = folded, statistics, samples.calibrate, options, coding, journal, observe, scales
         return lowered_from(*parts, drives, name)
 
-    options, lowered, spent = within_budget(
-        options,
-        folded,
-        statistics,
-        samples.calibrate,
-        target,
-        coding,
-        journal,
-        lower,
-        task.placement,
-        scales,
-        drives,
-    )
+    start = Start(folded, statistics, samples.calibrate, coding, scales, drives)
+    options, lowered, spent = within_budget(options, start, journal, lower, task.placement)
 
     def evaluate(journal: Journal) -> Outcome:
         test_set = samples.evaluate

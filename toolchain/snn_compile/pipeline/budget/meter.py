@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 
 from snn_compile.codings import Coding
-from snn_compile.ir.encoding import Encoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph
@@ -35,26 +34,45 @@ FEWEST_SAMPLES = 32
 MICRO = 1e6
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A network put together from layers of several widths.
+
+    Attributes:
+        widths: of the layers that have a choice.
+        cost: bytes or microjoules.
+        predicted: error of the outputs, as the layers add up.
+        error: as measured.
+        lost: points lost against the float network; None if no output can be judged.
+    """
+
+    widths: tuple[Width, ...]
+    cost: float
+    predicted: float
+    error: float
+    lost: float | None
+
+
 @dataclass(frozen=True, eq=False)
 class Meter:
     """Measures networks in integers on calibration samples.
 
     Attributes:
         folded: the float network.
-        encoding: of the inputs.
         coding: of the network.
         options: of the compilation.
         board: the target, with as many chips as are needed.
         x: (N, *input shape) samples.
+        frames: the same, encoded.
         expected: of each output, without labels.
     """
 
     folded: ANNGraph
-    encoding: Encoding
     coding: Coding
     options: CompileOptions
     board: Target
     x: Array
+    frames: Array
     expected: Sequence[Expected]
 
     @staticmethod
@@ -62,11 +80,6 @@ class Meter:
         """Samples that are enough, and not too many to simulate often."""
         n_steps = 1 if coding.single_step else coding.window.n_steps
         return max(FEWEST_SAMPLES, MOST_SAMPLES // n_steps)
-
-    @cached_property
-    def frames(self) -> Array:
-        """The samples, encoded."""
-        return self.encoding(self.x)
 
     @cached_property
     def exact(self) -> list[Array]:

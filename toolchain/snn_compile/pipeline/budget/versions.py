@@ -12,32 +12,13 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
 from snn_compile.options.budget import Budget
 from snn_compile.pipeline.budget.knapsack import Float, Front
-from snn_compile.pipeline.budget.meter import Meter
+from snn_compile.pipeline.budget.meter import Measured, Meter
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.sites import rectifiers_and_outputs
 from snn_compile.quantize.widths import Width, Widths
 
 SHOWN = 8
 """Points of the front whose networks are measured, for the drawing."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A network put together from layers of several widths.
-
-    Attributes:
-        widths: of the layers that have a choice.
-        cost: bytes or microjoules, as the layers add up.
-        predicted: error of the outputs, as the layers add up.
-        error: as measured.
-        lost: points lost against the float network; None if no output can be judged.
-    """
-
-    widths: tuple[Width, ...]
-    cost: float
-    predicted: float
-    error: float
-    lost: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +32,6 @@ class Versions:
         error: (layers, widths) what the layer alone adds to the error of the outputs.
         others: bytes or microjoules of all else.
         base: error of the outputs with all layers at the largest width.
-        least: measured bytes or microjoules of the choice that costs least.
         n_samples: of the measurements.
         uniform: the network at each width.
         front: some of the choices that no other beats, by cost.
@@ -63,7 +43,6 @@ class Versions:
     error: Float
     others: float
     base: float
-    least: float
     n_samples: int
     uniform: tuple[Measured, ...]
     front: tuple[Measured, ...]
@@ -82,18 +61,11 @@ class Versions:
         front = Front.of(list(cost), list(error))
 
         def of(versions: Sequence[int]) -> Measured:
-            chosen = tuple(each[version] for version in versions)
-            outputs = meter.outputs(widths.mixed(dict(zip(names, chosen, strict=True))))
-            return Measured(
-                chosen,
-                others + _sum(cost, versions),
-                base + _sum(error, versions),
-                meter.error(outputs),
-                meter.points(outputs),
-            )
+            chosen = _chosen(each, names, versions)
+            outputs = meter.outputs(widths.mixed(chosen))
+            spent, added = others + _sum(cost, versions), base + _sum(error, versions)
+            return meter.judged(chosen, spent, added, outputs)
 
-        least = widths.mixed(_chosen(each, names, front.versions(0)))
-        spent = meter.spent(meter.mapped(meter.completed(least)), budget.quantity)
         targets = np.linspace(front.cost[0], front.cost[-1], SHOWN)
         points = dict.fromkeys(front.within(target) or 0 for target in targets.tolist())
         return Versions(
@@ -103,7 +75,6 @@ class Versions:
             error,
             others,
             base,
-            spent,
             len(meter.x),
             tuple(of([version] * len(names)) for version in range(len(each))),
             tuple(of(front.versions(point)) for point in points),
