@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,6 +19,7 @@ from snn_compile.numerics import products
 from snn_compile.options import CompileOptions
 from snn_compile.options.budget import MEMORY
 from snn_compile.quantize.quantize import Quantization
+from snn_compile.quantize.widths import Width
 from snn_compile.report import metrics
 from snn_compile.report.ladder import Ladder
 from snn_compile.samples.outputs import Expected
@@ -114,6 +115,17 @@ class Meter:
         """Points lost against the float network; None where no output can be judged."""
         rungs = self._ladder.rungs[0], self._ladder.judged(self._ladder.answers_of(outputs))
         return metrics.most_points_lost(*map(metrics.of_rung, rungs))
+
+    def judged(
+        self,
+        chosen: Mapping[NodeId, Width],
+        cost: float,
+        predicted: float,
+        outputs: Sequence[Array],
+    ) -> Measured:
+        """What a network with a width for each layer costs, and how far off its outputs are."""
+        widths = tuple(chosen.values())
+        return Measured(widths, cost, predicted, self.error(outputs), self.points(outputs))
 
     def completed(self, network: Quantization) -> QuantizedGraph:
         """A network after the passes that schedule it and fit it to the target."""
