@@ -163,7 +163,7 @@ def _too_small(options: CompileOptions, budget: Budget, least: float) -> UsageEr
         f" {budget.quantity}",
         code="budget-too-small",
         origin=options.refusal("budget", "").origin,
-        hint=f"the smallest that can be kept is {budget.quantity}={_rounded_up(budget, least)}",
+        hint=f"the smallest found that can be kept is {budget.quantity}={_rounded_up(budget, least)}",
     )
 
 
