@@ -80,4 +80,5 @@ def _thinned(kept: Int, cost: Float) -> Int:
     cell = np.floor((cost[kept] - low) / (high - low) * MOST)
     last = np.concatenate([cell[1:] != cell[:-1], [True]])
     last[0] = True
-    return kept[last]
+    thinned: Int = kept[last]
+    return thinned

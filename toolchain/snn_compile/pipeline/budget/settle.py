@@ -158,12 +158,13 @@ def _with_widths(options: CompileOptions, chosen: Mapping[NodeId, Width]) -> Com
 
 
 def _too_small(options: CompileOptions, budget: Budget, least: float) -> UsageError:
+    kept = f"{budget.quantity}={_rounded_up(budget, least)}"
     return UsageError(
         f"no widths of the layers keep the budget of {budget.limit:,.6g} {budget.unit} of"
         f" {budget.quantity}",
         code="budget-too-small",
         origin=options.refusal("budget", "").origin,
-        hint=f"the smallest found that can be kept is {budget.quantity}={_rounded_up(budget, least)}",
+        hint=f"the smallest found that can be kept is {kept}",
     )
 
 
