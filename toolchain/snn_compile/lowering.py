@@ -41,6 +41,7 @@ from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.shared_drives import SharedDrives
 from snn_compile.quantize.states import MIN_STATE_BITS, STATE_BITS, States
 from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
+from snn_compile.quantize.widths import Widths
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.rows import Array, Rows, computed
 from snn_compile.sim import engine
@@ -109,7 +110,7 @@ def lower(
 
     Trained full scales (``given``) replace balanced ones. ``drives`` were recorded by calibration.
     """
-    encoding = _encoding(folded, statistics, options)
+    encoding = encoding_of(folded, statistics, options)
     scales = dict(given or {})
     if given is None:
         scales = _scales(folded, statistics, samples, encoding, options, coding)
@@ -122,9 +123,55 @@ def lower(
         encoding,
         scales,
         quantization,
-        _decodings(folded, quantization, coding),
+        decodings_of(folded, quantization, coding),
         curves,
     )
+
+
+def at_widths(
+    folded: ANNGraph,
+    statistics: Calibration,
+    samples: Samples,
+    options: CompileOptions,
+    coding: Coding,
+    widths: tuple[int, ...],
+    given: Mapping[NodeId, Float] | None = None,
+    drives: SharedDrives | None = None,
+) -> Widths:
+    """The network with its layers at each of several widths, not yet scheduled.
+
+    What calibrates errors of timing is left out: it needs the network as a whole.
+
+    Args:
+        folded: the float network.
+        statistics: of its activations.
+        samples: of the calibration set.
+        options: of the compilation.
+        coding: of the network.
+        widths: bits of weights, the most first.
+        given: trained full scales.
+        drives: what calibration recorded.
+    """
+    encoding = encoding_of(folded, statistics, options)
+    scales = dict(given or {})
+    if given is None:
+        scales = _scales(folded, statistics, samples, encoding, options, coding)
+    curves = _curves(folded, statistics, scales, options, coding)
+    to_spiking = replace(_to_spiking(encoding, scales, options, coding), curves=curves)
+    network = Pipeline.of(to_spiking).then(AlignPaths())(folded).graph
+    frames = encoded_rows(encoding, samples.x)
+    adjust = _adjustments(folded, samples.x, frames, scales, options, coding)
+    fit = next((one for one in adjust if isinstance(one, FitLayers)), None)
+    if fit is not None:
+        by_spikes = coding.correction(options.relevant_to(coding.name)) is Correction.RESETS
+        fit = replace(fit, drives=drives, refits=fit.refits and not by_spikes)
+
+    def quantized(width: int) -> Quantization:
+        trial = options.with_value("weight_bits", width, "tried")
+        return quantize_by(trial)(network).graph
+
+    with threadpool_limits(BLAS_THREADS):
+        return Widths.fitted(widths, quantized, fit)
 
 
 def passes_at_bounds(
@@ -135,7 +182,7 @@ def passes_at_bounds(
     samples: Samples | None = None,
 ) -> Pipeline[ANNGraph, Quantization]:
     """The passes with thresholds at the bounds, for a quick check or a list of them."""
-    encoding = _encoding(folded, bounds, options)
+    encoding = encoding_of(folded, bounds, options)
     scales = {name: activations.peak for name, activations in bounds.activations.items()}
     curves = _curves(folded, bounds, scales, options, coding)
     return conversion(folded, encoding, scales, samples, options, coding, curves)
@@ -160,7 +207,12 @@ def conversion(
             if isinstance(adjust, FitLayers):
                 adjust = replace(adjust, drives=drives)
             passes = passes.then(adjust)
-    passes = passes.then(Prove()).then(Schedule(coding.window))
+    return passes.followed_by(completion(options, coding).steps)
+
+
+def completion(options: CompileOptions, coding: Coding) -> Pipeline[Quantization, Quantization]:
+    """The passes that prove, schedule and fit a network in integers to the target."""
+    passes = Pipeline.of(Prove()).then(Schedule(coding.window))
     return passes.followed_by(fit_passes(load_target(options.target), options))
 
 
@@ -263,15 +315,16 @@ def _curves(
     )
 
 
-def _encoding(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> Encoding:
+def encoding_of(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> Encoding:
+    """How the inputs are encoded."""
     bits, ranges = options.input_bits, statistics.inputs
     return join_encodings(
-        _encoding_of(node, folded.graph.consumers(node.id), *ranges[node.id], bits)
+        _input_encoding(node, folded.graph.consumers(node.id), *ranges[node.id], bits)
         for node in folded.inputs
     )
 
 
-def _encoding_of(
+def _input_encoding(
     source: ops.Input, readers: Iterable[AnnNode], low: Float, high: Float, bits: int
 ) -> InputEncoding:
     """Of an input with its own grid, that grid where it has no more than ``2**bits`` levels."""
@@ -345,7 +398,7 @@ def _is_quantized(folded: ANNGraph, levels: int) -> bool:
     )
 
 
-def _decodings(
+def decodings_of(
     folded: ANNGraph, quantization: Quantization, coding: Coding
 ) -> dict[NodeId, OutputDecoding]:
     """Decodings of the readouts, which sum a whole window: a step represents the mean over steps.

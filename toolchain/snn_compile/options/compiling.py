@@ -26,6 +26,7 @@ from snn_compile.options.kinds import (
     Auto,
     OfInputs,
     assignments,
+    budget,
     choice,
     class_names,
     file,
@@ -254,6 +255,14 @@ class CompileOptions(TracedOptions):
     weight_bits: int | Auto = option(
         8, whole_number(2, 8, auto=True), "Weight width.", _NUMBERS, of_layers=True
     )
+    budget: str | None = option(
+        None,
+        budget(),
+        "Synapse memory of all cores, or dynamic energy of an inference: each layer gets the weight"
+        " bits with the least error of the outputs within it. Requires --calibrate.",
+        _NUMBERS,
+        _FLOAT,
+    )
     state_bits: int = option(
         24,
         whole_number(12, 24),
@@ -435,6 +444,10 @@ class CompileOptions(TracedOptions):
         if self.burst > 1 and not (self.reset == "subtract" and self._is_relevant("burst")):
             allowed = "bursts with --coding rate and --reset subtract"
             yield ("burst", "reset", "coding"), self.refusal("burst", allowed)
+        if self.budget is not None:
+            for name in {"weight_bits"} & set(self.automatic):
+                allowed = "the most that a layer may have, beside --budget"
+                yield (name, "budget"), self.refusal(name, allowed)
         if self.max_accuracy_drop is None:
             allowed = "it together with --max-accuracy-drop"
             for name in self.automatic:

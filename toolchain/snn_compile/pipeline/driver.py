@@ -34,6 +34,7 @@ from snn_compile.passes import (
     Instruments,
     Pass,
 )
+from snn_compile.pipeline.budget.settle import Start, within_budget
 from snn_compile.pipeline.data_trial import tried_on_model
 from snn_compile.pipeline.described_data import describe_data, with_class_names
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task, finish, pass_observer
@@ -362,9 +363,13 @@ def _prepare(
     if retrain is not None:
         folded, scales = retrain(folded, statistics, options, coding)
         statistics = calibrated(folded, samples.calibrate, journal, "calibrate retrained")
-    lowered = lowered_from(
-        folded, statistics, samples.calibrate, options, coding, journal, observe, scales, drives
-    )
+
+    def lower(options: CompileOptions, name: str) -> Lowering:
+        parts = folded, statistics, samples.calibrate, options, coding, journal, observe, scales
+        return lowered_from(*parts, drives, name)
+
+    start = Start(folded, statistics, samples.calibrate, coding, scales, drives)
+    options, lowered, spent = within_budget(options, start, journal, lower, task.placement)
 
     def evaluate(journal: Journal) -> Outcome:
         test_set = samples.evaluate
@@ -377,9 +382,11 @@ def _prepare(
         if workers is not None and test_set is not None:
             elsewhere = evaluate_on(workers, stages, test_set.expected, task.path, options)
         outcome = evaluate_stages(stages, test_set, journal, elsewhere)
+        outcome = replace(outcome, more={**outcome.more, **spent})
         if test_set is None:
             expected = Ladder(outputs_of(network, options).expected({}, 0, ""))
-            return replace(outcome, more={"outputs": described(lowered.decodings, expected)})
+            more = {"outputs": described(lowered.decodings, expected)}
+            return replace(outcome, more={**outcome.more, **more})
         if has_lost(outcome.ladder, options.max_accuracy_drop):
             with journal.timed("locate"):
                 outcome = with_losses(outcome, lowered, test_set.x)

@@ -8,14 +8,13 @@ from snn_compile.ir.fixedpoint import Int, round_half_even
 from snn_compile.ir.spiking import Float
 from snn_compile.numerics import products
 from snn_compile.numerics.functions import geometric
-from snn_compile.quantize.refit import Moments
+from snn_compile.quantize.refit import DAMPING, Cancelling, Moments
 from snn_compile.quantize.rounding import compensated
 
 RATIOS = np.append(1.0, geometric(0.7, 1.4, 14))
 """Units that are tried, as multiples of the one with the least error of the weights themselves."""
 ROUNDS = 2
 """Changes by one step that each row may make, as multiples of its number of weights."""
-DAMPING = 0.01
 
 
 def least_error(
@@ -51,7 +50,7 @@ def least_error(
     )
     size = (RATIOS[:, None] * step).ravel()[:, None]
     target = np.tile(exact, (len(RATIOS), 1)) / size
-    integers = _polished(compensated(target, damped, limit), target, damped, limit)
+    integers = _polished(compensated(target, Cancelling.of(damped), limit), target, damped, limit)
     off = (integers - target) * size
     error = products.total(products.matmul(off, unseen) * off, axis=1)
     which = error.reshape(len(RATIOS), -1).argmin(axis=0)

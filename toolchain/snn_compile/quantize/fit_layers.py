@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, ClassVar
 
@@ -50,6 +50,8 @@ FREE = (spiking.GradedNeurons, spiking.ClipFloorNeurons, spiking.IFNeurons)
 """Neurons whose channels may have any unit."""
 WIDEST = 2048
 """Fan-in above which a layer keeps its nearest integers: the cost is cubic."""
+Fields = tuple[slice, Int, Moments]
+"""Rows of a group's weights, the receptive fields (K, S) that they share, and the moments."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,43 +91,102 @@ class FitLayers:
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
         """The same program with other weights and biases, within the bounds of overflow."""
-        program, numbers = quantization.program, quantization.numbers
-        n = _n_samples(len(self.frames), program.graph, program.window.n_steps)
-        known = set(rectifiers_and_outputs(self.folded))
+        walk = Walk.of(self, quantization.program)
+        populations = quantization.program.populations
+        with counted(self.name, len(populations)) as advance:
+            for population in populations:
+                quantization = walk.fitted(quantization, population.id)
+                walk.pass_on(quantization, population.id)
+                advance(1)
+        return PassResult(quantization)
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """One traversal of a program's layers, each given the messages of those before it.
+
+    Attributes:
+        fit: the pass.
+        sites: of the layers that are fitted.
+        drives: of the float network at these sites.
+        sweep: the messages so far.
+        keeps: whether receptive fields are kept until a layer's messages are passed on, for a layer
+            that is fitted several times.
+        kept: those of each synapse group of the layer.
+    """
+
+    fit: FitLayers
+    sites: Mapping[NodeId, Sites]
+    drives: dict[NodeId, Array]
+    sweep: Sweep
+    keeps: bool = False
+    kept: dict[NodeId, list[Fields]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(fit: FitLayers, program: QuantizedGraph, *, keeps: bool = False) -> Walk:
+        """The start of a traversal."""
+        n = _n_samples(len(fit.frames), program.graph, program.window.n_steps)
+        known = set(rectifiers_and_outputs(fit.folded))
         sites = {
             population.id: Sites.spread(population.shape, n, _n_sites(program, population))
             for population in program.populations
             if population.id in known
         }
-        shared = None if self.drives is None else self.drives.at(self.folded, sites)
-        target = shared or float_drives(self.folded, self.x[:n], sites)
-        sweep, populations = Sweep(program, self.frames[:n]), program.populations
-        with counted(self.name, len(populations)) as advance:
-            for population in populations:
-                if population.id in known:
-                    layer = _Layer(
-                        quantization.network, program, population, numbers[population.id]
-                    )
-                    drives = target.pop(population.id)
-                    found = layer.fit(
-                        sweep,
-                        sites[population.id],
-                        drives,
-                        fits=self.refits,
-                        centred=self.biases or not self.refits,
-                    )
-                    bias = self.refits and self.biases
-                    program, now = _changed(layer, found, bias=bias)
-                    if now is not layer.numbers:
-                        numbers = {**numbers, population.id: now}
-                    sweep.replace_weights(program, list(program.synapses_into(population)))
-                if isinstance(population, Neurons):
-                    edited = program.graph[population.id]
-                    if not isinstance(edited, Neurons):
-                        raise TypeError(f"'{population.id}' is no longer a population of its kind")
-                    sweep.advance(edited, sweep.currents(edited))
-                advance(1)
-        return PassResult(replace(quantization, program=program, numbers=numbers))
+        shared = None if fit.drives is None else fit.drives.at(fit.folded, sites)
+        drives = shared or float_drives(fit.folded, fit.x[:n], sites)
+        return Walk(fit, sites, drives, Sweep(program, fit.frames[:n]), keeps)
+
+    def fields(self, group: ConvSynapses | DenseSynapses, sites: Sites) -> Iterable[Fields]:
+        """Receptive fields of a group's neurons at the sites, and their moments."""
+        if group.id in self.kept:
+            return self.kept[group.id]
+        pieces = [_total(trains) for trains in self.sweep.pieces(group.inputs[0])]
+        found = (
+            (rows, columns, Moments.of(columns, sites.samples))
+            for rows, columns in sites.fields(group, pieces)
+        )
+        return self.kept.setdefault(group.id, list(found)) if self.keeps else found
+
+    def fitted(self, quantization: Quantization, name: NodeId) -> Quantization:
+        """A network with this layer fitted; one that corresponds to no layer stays as it is.
+
+        ``show`` has the traversal know its weights, where they are not those that it began with.
+        """
+        program = quantization.program
+        population = program.graph[name]
+        if name not in self.sites or not isinstance(population, Population):
+            return quantization
+        layer = _Layer(quantization.network, program, population, quantization.numbers[name])
+        found = layer.fit(
+            self,
+            self.sites[name],
+            self.drives[name],
+            fits=self.fit.refits,
+            centred=self.fit.biases or not self.fit.refits,
+        )
+        program, numbers = _changed(layer, found, bias=self.fit.refits and self.fit.biases)
+        if numbers is layer.numbers:
+            return replace(quantization, program=program)
+        return replace(
+            quantization, program=program, numbers={**quantization.numbers, name: numbers}
+        )
+
+    def show(self, quantization: Quantization, name: NodeId) -> Population:
+        """Take the weights of a layer from this network; the layer itself."""
+        program = quantization.program
+        population = program.graph[name]
+        if not isinstance(population, Population):
+            raise TypeError(f"'{name}' is no longer a population")
+        self.sweep.replace_weights(program, list(program.synapses_into(population)))
+        return population
+
+    def pass_on(self, quantization: Quantization, name: NodeId) -> None:
+        """Compute the messages of a layer, with the weights of this network."""
+        population = self.show(quantization, name)
+        self.drives.pop(name, None)
+        self.kept.clear()
+        if isinstance(population, Neurons):
+            self.sweep.advance(population, self.sweep.currents(population))
 
 
 def _changed(layer: _Layer, found: _Found, *, bias: bool) -> tuple[QuantizedGraph, LayerNumbers]:
@@ -197,13 +258,11 @@ class _Layer:
     population: Population
     numbers: LayerNumbers
 
-    def fit(
-        self, sweep: Sweep, sites: Sites, target: Array, *, fits: bool, centred: bool
-    ) -> _Found:
+    def fit(self, walk: Walk, sites: Sites, target: Array, *, fits: bool, centred: bool) -> _Found:
         """New weights and biases, given the drives (C, S) of the float network at the sites.
 
         Args:
-            sweep: the messages of the layers before.
+            walk: has the messages of the layers before.
             sites: where drives are compared.
             target: the drives.
             fits: whether weights may compensate the errors of other layers.
@@ -211,7 +270,7 @@ class _Layer:
         """
         groups = self.program.synapses_into(self.population)
         ratio = np.ones(self.population.shape[0])
-        missing = target - self._present(sweep, sites, groups)
+        missing = target - self._present(walk.sweep, sites, groups)
         changed: list[tuple[Synapses, Synapses]] = []
         for group in groups:
             if not isinstance(group, ConvSynapses | DenseSynapses) or not self._is_known(group):
@@ -219,12 +278,11 @@ class _Layer:
             if group.id in self.numbers.given:  # integers of the user's file are no errors
                 continue
             step = self._step(group)
-            trains = sweep.pieces(group.inputs[0])
-            pieces, n_steps = [_total(t) for t in trains], trains[0].shape[-2]
+            n_steps = walk.sweep.pieces(group.inputs[0])[0].shape[-2]
             old = group.weight.values.reshape(len(step), -1)
             new = old.copy()
-            for rows, columns in sites.fields(group, pieces):
-                exact, moments = self._exact(group)[rows], Moments.of(columns, sites.samples)
+            for rows, columns, moments in walk.fields(group, sites):
+                exact = self._exact(group)[rows]
                 # The residual with exact weights: the rest is only this group's rounding.
                 rounded = (old[rows] * step[rows, None] - exact) / n_steps
                 missing[rows] += times_integers(rounded, columns)
