@@ -95,9 +95,7 @@ def _block(
         for group in program.synapses_into(_population(program, name))
     )
     sources = tuple(source for source in read if source not in inside)
-    return Block(
-        tuple(names), sources, frozenset(s for s in sources if readers[s] <= inside)
-    )
+    return Block(tuple(names), sources, frozenset(s for s in sources if readers[s] <= inside))
 
 
 def _population(program: QuantizedGraph, name: NodeId) -> Population:

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.quantized import Readout
 from snn_compile.numerics import products
 from snn_compile.numerics.products import Float
 from snn_compile.quantize.reconstruction.levels import column
@@ -84,9 +83,7 @@ class Learned:
     power: float
 
 
-def learn(
-    network: BlockNetwork, task: Task, seed: int, iterations: int | None = None
-) -> Learned:
+def learn(network: BlockNetwork, task: Task, seed: int, iterations: int | None = None) -> Learned:
     """Parameters with the least error on the samples held out; those of the start included."""
     iterations = ITERATIONS if iterations is None else iterations
     n = len(task.target)

@@ -46,7 +46,7 @@ class Levels:
     ``n = clip(floor(V / size), 0, most)``, in the population's own integers.
 
     Attributes:
-        ratio: sizes of the levels relative to those of the population, (C,).
+        carries: whether a level is one step: messages that are not rounded stay what they are.
         most: the largest level.
         given: sizes of the population's levels in steps of the potential, (C,).
     """
@@ -59,7 +59,7 @@ class Levels:
         else:
             self.given = np.ldexp(1.0, population.shift.values) / population.multiplier.values
             self.most = population.payload.max
-        self.ratio = np.ones(len(self.given))
+        self.carries = population.relay and bool((self.given == 1).all())
 
     def step(self, ratio: Float) -> Step:
         """The integers of levels of these relative sizes."""
@@ -82,6 +82,8 @@ class Levels:
 
     def messages(self, potential: Float, step: Step) -> Float:
         """Integers (C, H, W, B) from potentials that include the half."""
+        if self.carries:
+            return np.clip(potential, 0, self.most)
         n = potential * column(step.factor)
         n /= column(step.divisor)
         np.floor(n, out=n)
@@ -99,6 +101,4 @@ class Levels:
 
 def levels_of(population: Population) -> Levels | None:
     """Of neurons that have levels of a size."""
-    if type(population) in (ClipFloorNeurons, GradedNeurons):
-        return Levels(population)
-    return None
+    return Levels(population) if isinstance(population, ClipFloorNeurons | GradedNeurons) else None

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.ir.fixedpoint import QTensor
-from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
     ConvSynapses,
     DenseSynapses,
+    Input,
     Neurons,
     Population,
     QuantizedGraph,
-    Readout,
     Synapses,
 )
 from snn_compile.numerics import products
@@ -25,6 +25,7 @@ from snn_compile.numerics.products import Float
 from snn_compile.quantize.reconstruction.levels import Levels, Step, column, levels_of
 from snn_compile.quantize.reconstruction.synapses import (
     FRACTION_BITS,
+    ROOM,
     Fixed,
     Learned,
     on_grid,
@@ -81,7 +82,9 @@ class BlockNetwork:
                 if name in sizes:
                     self._add(f"{name}:size", np.ones(len(levels.given)), np.ones(1))
             if name not in entering and name not in self.carriers:
-                self.groups[name] = [self._group(g, learns) for g in program.synapses_into(population)]
+                self.groups[name] = [
+                    self._group(g, learns) for g in program.synapses_into(population)
+                ]
                 self._add_bias(name, learns)
         self._kept: dict[NodeId, _Kept] = {}
 
@@ -121,7 +124,9 @@ class BlockNetwork:
     @property
     def largest(self) -> int:
         """Neurons of the largest population that takes part."""
-        names = {s for g in self.groups.values() for x in g for s in x.group.inputs} | {*self.groups}
+        names = {s for g in self.groups.values() for x in g for s in x.group.inputs} | {
+            *self.groups
+        }
         return max(prod(self.program.graph[name].shape) for name in names)
 
     def dropping(self, n_samples: int) -> dict[NodeId, tuple[int, ...]]:
@@ -154,7 +159,7 @@ class BlockNetwork:
     def forward(
         self, entries: Mapping[NodeId, Float], dropped: Mapping[NodeId, npt.NDArray[np.bool_]]
     ) -> Float:
-        """Potential of the last population, (C, H, W, B), whole numbers unless messages are dropped.
+        """Potential of the last population, (C, H, W, B); whole unless messages are dropped.
 
         Args:
             entries: potentials or messages of the sources, (C, H, W, B).
@@ -168,24 +173,27 @@ class BlockNetwork:
                 values[name] = self._sent(name, entry + column(half), dropped)
             else:
                 values[name] = entry
-        for name in self.groups:
-            potential: Float | None = None
-            for group in self.groups[name]:
-                current = self._current(group, values)
-                np.floor(current, out=current) if group.group.exponent < 0 else None
-                potential = current if potential is None else potential + current
-            potential = potential + self.bias(name)[..., None]
-            if name == self.names[-1]:
-                self._kept[name] = _Kept(potential, potential, potential, None)
-                return potential
-            values[name] = self._sent(name, potential, dropped)
-        raise TypeError("an empty block")
+        *inside, end = self.groups
+        for name in inside:
+            values[name] = self._sent(name, self._potential(name, values), dropped)
+        return self._potential(end, values)
+
+    def _potential(self, name: NodeId, values: Mapping[NodeId, Float]) -> Float:
+        first, *others = (self._current(group, values) for group in self.groups[name])
+        for current in others:
+            first += current
+        first += self.bias(name)[..., None]
+        return first
 
     def _current(self, group: Fixed | Learned, values: Mapping[NodeId, Float]) -> Float:
         source = self.source_of(group)
         if isinstance(group, Fixed):
-            return group.forward(values[source])
-        return group.forward(values[source], self.ratio(source))
+            current = group.forward(values[source])
+        else:
+            current = group.forward(values[source], self.ratio(source))
+        if group.group.exponent < 0:
+            np.floor(current, out=current)
+        return current
 
     def _sent(
         self, name: NodeId, potential: Float, dropped: Mapping[NodeId, npt.NDArray[np.bool_]]
@@ -207,7 +215,7 @@ class BlockNetwork:
             if name != self.names[-1]:
                 at = self._through(name, at, found)
             if f"{name}:bias" in self.parameters:
-                flat = on_grid(at, 28).reshape(len(at), -1)
+                flat = on_grid(at, ROOM).reshape(len(at), -1)
                 found[f"{name}:bias"] = flat.sum(axis=1)
             for group in self.groups[name]:
                 source = self.source_of(group)
@@ -228,6 +236,8 @@ class BlockNetwork:
 
     def _bits(self, source: NodeId) -> int:
         node = self.program.graph[source]
+        if not isinstance(node, Input | Neurons):
+            raise TypeError(f"'{source}' sends no messages")
         low, high = node.messages
         return int(max(-low, high)).bit_length() + FRACTION_BITS
 
@@ -243,7 +253,7 @@ class BlockNetwork:
             ratio = self.ratio(name)
             moved = kept.sent - np.where(inside, kept.whole, 0.0)
             moved *= at
-            flat = on_grid(moved, 28).reshape(len(at), -1)
+            flat = on_grid(moved, ROOM).reshape(len(at), -1)
             found[f"{name}:size"] = flat.sum(axis=1) / ratio
         return np.where(inside, at, 0.0) / column(kept.step.size)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
@@ -10,10 +10,9 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.convert.expand import maps_shape
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.fixedpoint import Int
-from snn_compile.ir.graph import NodeId
+from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.models.arithmetic import along_channels
 from snn_compile.ir.quantized import (
     VOLTAGE_LIMIT,
@@ -61,11 +60,14 @@ class Reconstruct:
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
         """The same program with other weights, biases and thresholds."""
         program = quantization.program
+        if program.window.n_steps > 1:
+            return PassResult(quantization, (_over_time(program),))
         known = set(rectifiers_and_outputs(self.folded))
         blocks = list(blocks_of(program, known.__contains__))
         largest = max(prod(node.shape) for node in program.graph)
         n = min(len(self.frames), MAX_SAMPLES, max(16, MESSAGES // largest))
-        targets = full_drives(self.folded, self.x[:n], {block.end for block in blocks})
+        ends = {block.end: program.graph[block.end].shape for block in blocks}
+        targets = full_drives(self.folded, self.x[:n], ends)
         sweep = Sweep(program, self.frames[:n])
         waiting: tuple[NodeId, list[Int]] | None = None
         findings: list[Finding] = []
@@ -73,8 +75,12 @@ class Reconstruct:
             for number, block in enumerate(blocks):
                 entering = {waiting[0]} if waiting else set()
                 made = _network(program, block, known, entering, quantization)
-                if made is not None:
-                    entries = {s: _joined(sweep.pieces(s)) for s in block.sources if s not in entering}
+                if isinstance(made, Finding):
+                    findings.append(made)
+                elif made is not None:
+                    entries = {
+                        s: _joined(sweep.pieces(s)) for s in block.sources if s not in entering
+                    }
                     if waiting:
                         entries[waiting[0]] = _potentials(program, *waiting)
                     task = _task(program, block, quantization, entries, targets[block.end])
@@ -131,10 +137,16 @@ def _network(
     known: set[NodeId],
     entering: set[NodeId],
     quantization: Quantization,
-) -> BlockNetwork | None:
-    """The block with gradients; None if one of its populations has none."""
-    if any(levels_of(_population(program, name)) is None for name in block.populations[:-1]):
-        return None
+) -> BlockNetwork | Finding | None:
+    """The block with gradients; why there are none; None where nothing could be learned."""
+    inside = [_population(program, name) for name in block.populations[:-1]]
+    unknown = [population.id for population in inside if levels_of(population) is None]
+    if unknown:
+        return Finding(
+            f"block that ends with '{block.end}' keeps compensated weights: '{unknown[0]}' has no"
+            " gradient",
+            code="not-reconstructed",
+        )
     learns = {
         group.id
         for name in block.populations
@@ -197,24 +209,38 @@ def _bounded(
     return QuantizedGraph(graph, program.window)
 
 
+def _over_time(program: QuantizedGraph) -> Finding:
+    return Finding(
+        f"--rounding reconstructed: spikes of --coding {program.window.coding} come over time and"
+        " have no gradient, so that weights are compensated",
+        code="not-reconstructed",
+        hint="codings whose layers wait for each other are reconstructed: sync, radix, graded",
+    )
+
+
 def _finding(block: Block, found: Learned) -> Finding:
-    before, after = (100 * error / max(found.power, 1e-300) for error in (found.before, found.after))
+    before, after = (
+        100 * error / max(found.power, 1e-300) for error in (found.before, found.after)
+    )
     return Finding(
         f"block that ends with '{block.end}': error {before:.3g} % of its power, now {after:.3g} %",
         code="reconstructed",
     )
 
 
-def full_drives(folded: ANNGraph, x: Rows, names: set[NodeId]) -> dict[NodeId, Array]:
-    """Drives of rectifiers and outputs in the float network, (N, C, H, W) float32 each."""
+def full_drives(folded: ANNGraph, x: Rows, names: Mapping[NodeId, Shape]) -> dict[NodeId, Array]:
+    """Drives of rectifiers and outputs in the float network, (N, C, H, W) float32 each.
+
+    Args:
+        folded: the float network.
+        x: (N, *input shape) samples.
+        names: rectifiers and outputs, with the (C, H, W) of their populations.
+    """
     sources: dict[NodeId, list[NodeId]] = {}
     for name in names:
         sources.setdefault(folded.graph[name].inputs[0], []).append(name)
     operators = Reproducible(folded, x)
-    found = {
-        name: np.empty((len(x), *maps_shape(folded.graph[name].shape)), np.float32)
-        for name in names
-    }
+    found = {name: np.empty((len(x), *shape), np.float32) for name, shape in names.items()}
 
     def measure(piece: npt.NDArray[np.generic], start: int) -> None:
         def observe(node: AnnNode, value: Array) -> Array:

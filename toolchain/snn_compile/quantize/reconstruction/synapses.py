@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from snn_compile.ir.fixedpoint import Int, QTensor
 from snn_compile.ir.geometry import Geometry
@@ -23,6 +21,8 @@ from snn_compile.sim import kernels
 
 FRACTION_BITS = 8
 """Bits of a dropped message below a whole one."""
+ROOM = 28
+"""Bits of sums of magnitudes that stay exact beside a gradient of ``GRADIENT_BITS``."""
 GRADIENT_BITS = 24
 """Most bits of a gradient, relative to the largest of a layer."""
 
@@ -43,34 +43,54 @@ class Fixed:
     """Synapses that stay as they are: ``floor(W x 2**exponent)`` of (C, H, W, B)."""
 
     def __init__(self, group: Synapses, source: Shape) -> None:
-        self.group, self.source = group, source
-        self._kernel = None if isinstance(group, SparseSynapses) else Kernel(group, source)
-        self._matrix = _matrix(group, source) if isinstance(group, SparseSynapses) else None
-        self.weight = group.weight.values.astype(np.float64)
+        self.group = group
+        self._weight = group.weight.values.reshape(len(group.weight.values), -1).astype(np.float64)
+        self._fields: Rows | Kernel
+        if isinstance(group, SparseSynapses):
+            self._fields = Rows(group, source)
+        else:
+            self._fields = Kernel(group, source)
 
     def forward(self, x: Float) -> Float:
         """Synaptic input before its floor."""
-        if self._kernel is not None:
-            y = self._kernel.times(self.weight.reshape(len(self.weight), -1), self._kernel.fields(x))
-        else:
-            y = self._matrix @ x.reshape(-1, x.shape[-1])
-        return y.reshape(*self.group.shape, -1) * 2.0**self.group.exponent
+        y = self._fields.times(self._weight, self._fields.fields(x))
+        y = y.reshape(*self.group.shape, -1)
+        y *= 2.0**self.group.exponent
+        return y
 
     def backward(self, gradient: Float) -> Float:
         """Gradient of the source's messages, given that of the synaptic input."""
-        flat = on_grid(gradient, 30) * 2.0**self.group.exponent
-        if self._kernel is not None:
-            return self._kernel.back(self.weight.reshape(len(self.weight), -1), flat)
-        found = self._matrix.T @ flat.reshape(-1, flat.shape[-1])
-        return found.reshape(*self.source, -1)
+        flat = on_grid(gradient, ROOM)
+        flat *= 2.0**self.group.exponent
+        return self._fields.back(self._weight, flat)
 
 
-def _matrix(group: SparseSynapses, source: Shape) -> Any:
-    from scipy.sparse import csr_array
+class Rows:
+    """What :class:`Kernel` is, for sparse synapses; their weights are in the matrix."""
 
-    weight = group.weight.values.astype(np.float64)
-    size = (len(group.indptr) - 1, prod(source))
-    return csr_array((weight, group.indices, group.indptr), size)
+    def __init__(self, group: SparseSynapses, source: Shape) -> None:
+        from scipy.sparse import csr_array
+
+        weight = group.weight.values.astype(np.float64)
+        size = (len(group.indptr) - 1, prod(source))
+        self._matrix = csr_array((weight, group.indices, group.indptr), size)
+        self._source = source
+
+    def fields(self, x: Float) -> Float:
+        """(F, B), from messages (C, H, W, B)."""
+        return x.reshape(-1, x.shape[-1])
+
+    def times(self, weight: Float, fields: Float) -> Float:
+        """(O, B)."""
+        del weight
+        found: Float = self._matrix @ fields
+        return found
+
+    def back(self, weight: Float, gradient: Float) -> Float:
+        """Gradient of the messages, (C, H, W, B)."""
+        del weight
+        found: Float = self._matrix.T @ gradient.reshape(-1, gradient.shape[-1])
+        return found.reshape(*self._source, -1)
 
 
 class Kernel:
