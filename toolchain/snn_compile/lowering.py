@@ -38,6 +38,7 @@ from snn_compile.quantize.calibrate_resets import CalibrateResets
 from snn_compile.quantize.correct_biases import CorrectBiases
 from snn_compile.quantize.fit_layers import FitLayers, foreseen
 from snn_compile.quantize.quantize import Quantization
+from snn_compile.quantize.reconstruction.reconstruct import Reconstruct
 from snn_compile.quantize.shared_drives import SharedDrives
 from snn_compile.quantize.states import MIN_STATE_BITS, STATE_BITS, States
 from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
@@ -220,7 +221,7 @@ def drives_to_share(
     folded: ANNGraph, samples: Samples | None, options: CompileOptions, coding: Coding
 ) -> SharedDrives | None:
     """What calibration records for the fit of layers, if there will be one."""
-    if samples is None or options.relevant_to(coding.name).rounding != "compensated":
+    if samples is None or options.relevant_to(coding.name).rounding == "nearest":
         return None
     shapes = {node.id: maps_shape(node.shape) for node in folded.graph}
     n_steps = 1 if coding.single_step else coding.window.n_steps  # before it is scheduled
@@ -355,7 +356,7 @@ def _adjustments(
     scales: Mapping[NodeId, Float],
     options: CompileOptions,
     coding: Coding,
-) -> Iterator[FitLayers | CorrectBiases | CalibratePotentials | CalibrateResets]:
+) -> Iterator[FitLayers | Reconstruct | CorrectBiases | CalibratePotentials | CalibrateResets]:
     """Passes that calibrate errors of rounding and of timing, in order.
 
     A quantized file states every integer: nothing is left to fit where its grids are kept.
@@ -369,7 +370,7 @@ def _adjustments(
         resets = CalibrateResets(folded, x, frames, scales)
         if options.reset_calibration:
             yield resets  # only then do counts represent activations, so that weights can be fitted
-        if options.rounding == "compensated":
+        if options.rounding != "nearest":
             refits = options.reset_calibration
             yield FitLayers(folded, x, frames, biases=False, refits=refits)
             if refits:
@@ -378,12 +379,14 @@ def _adjustments(
     # Weights, biases and potentials could all compensate the same timing error; potentials do so
     # best (fashion_vggbn, rate, T = 8: 91.15 % on 2,000 images, with refitted weights 90.45).
     potentials = options.potential_calibration and correction is Correction.POTENTIALS
-    if options.rounding == "compensated":
+    if options.rounding != "nearest":
         biases = options.bias_correction and not potentials
         yield FitLayers(folded, x, frames, biases, refits=not potentials)
+    if options.rounding == "reconstructed":
+        yield Reconstruct(folded, x, frames)
     if potentials:
         yield CalibratePotentials(folded, x, frames, scales, options.bias_correction)
-    elif options.bias_correction and options.rounding != "compensated":
+    elif options.bias_correction and options.rounding == "nearest":
         yield CorrectBiases(folded, x, frames)
 
 

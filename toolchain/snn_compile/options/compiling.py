@@ -57,7 +57,7 @@ Neurons = Literal["any", "stock"]
 Equalization = Literal["auto", "none", "range", "l2", "l4", "data"]
 Layout = Literal["nchw", "nhwc"]
 OutputKinds = Literal["classes", "regression", "segmentation"]
-Rounding = Literal["nearest", "compensated"]
+Rounding = Literal["nearest", "compensated", "reconstructed"]
 Producer = Literal["snntorch", "norse", "spikingjelly", "sinabs", "rockpool", "other"]
 EQUALIZE: tuple[str, ...] = get_args(Equalization)
 PRODUCERS: tuple[str, ...] = get_args(Producer)
@@ -286,7 +286,8 @@ class CompileOptions(TracedOptions):
     rounding: Rounding = option(
         "compensated",
         choice(Rounding),
-        "Weight rounding: to nearest, or with errors that cancel on the calibration data.",
+        "Weight rounding: to nearest, with errors that cancel on the calibration data, or learned"
+        " block by block on it (minutes).",
         _NUMBERS,
         _MEASURED,
         idle="nearest",

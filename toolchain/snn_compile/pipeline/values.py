@@ -55,6 +55,7 @@ from snn_compile.quantize.calibrate_resets import CalibrateResets
 from snn_compile.quantize.correct_biases import CorrectBiases
 from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.quantize import LayerNumbers, Quantization
+from snn_compile.quantize.reconstruction.reconstruct import Reconstruct
 from snn_compile.quantize.shared_drives import SharedDrives
 from snn_compile.quantize.states import States
 from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
@@ -84,6 +85,7 @@ PASSES = (
     AlignPaths,
     Quantize,
     FitLayers,
+    Reconstruct,
     CorrectBiases,
     CalibratePotentials,
     CalibrateResets,
