@@ -51,6 +51,7 @@ from snn_compile.signing import SigningKey
 from snn_compile.sim import engine, reference
 from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.reference import Run
+from snn_compile.stream import Borders, Stream
 
 PIECE_BYTES, PIECE_SAMPLES = reference.RECORDED_BYTES, 512
 """Memory, and samples, that a piece of a long simulation takes at most."""
@@ -195,6 +196,15 @@ class CompiledModel(ReportViews):
                 self.program, frames, first=first, before=before, record=record, advance=advance
             )
             before = frames[-1]
+
+    def stream(self) -> Stream:
+        """The network behind a sensor: one sample in, one answer out.
+
+        Returns:
+            What answers ``stream(x)``, equal to ``run`` on the same samples.
+        """
+        names, shapes = self.output_names, self.input_shapes
+        return Stream(self.program, Borders(self.encoding, self.decodings, names, shapes))
 
     def samples_per_batch(self, record: bool) -> int:
         """Samples in a piece of ``simulate_in_pieces``."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ctypes import POINTER, c_void_p
 from functools import partial
 from itertools import accumulate
@@ -109,12 +109,15 @@ class Engine:
         self._window = program.window
         self._schedule = program.window.schedule if is_scheduled(program) else None
         at_once = integer_network(program)
-        self._inputs = at_once.inputs
-        self._populations: list[Input | Population] = [*at_once.inputs, *at_once.populations]
-        self._n_steps = at_once.window.n_steps
+        self.inputs = at_once.inputs
+        self.populations: list[Input | Population] = [*at_once.inputs, *at_once.populations]
+        self.n_steps = at_once.window.n_steps
         self._recording_batch_size = reference.recording_batch_size(at_once)
         self._held = abi.Description(at_once, held=True)
         self._stepping = abi.Description(at_once, held=False)
+        low = min(node.messages[0] for node in self.inputs)
+        high = max(node.messages[1] for node in self.inputs)
+        self.message_type = np.int8 if -128 <= low and high < 128 else np.int32
         self._networks: dict[bool, Network] = {}
         self._lock = threading.Lock()
 
@@ -146,7 +149,7 @@ class Engine:
 
         def messages(piece: npt.NDArray[np.generic], start: int) -> Int:
             encoded = piece.astype(np.int64)
-            return reference.encode_inputs(self._inputs, encoded, self._n_steps, first + start)
+            return reference.encode_inputs(self.inputs, encoded, self.n_steps, first + start)
 
         return self._spread(
             np.asarray(frames), before, messages, record, activity, threads, advance
@@ -170,7 +173,7 @@ class Engine:
         if self._schedule and activity:
             # Not of their sums.
             sent = n_steps // messages.shape[1] * np.count_nonzero(messages, axis=(0, 1))
-            found.activity.update(self._inputs.split(sent, 0))
+            found.activity.update(self.inputs.split(sent, 0))
         return found
 
     def _sums(self, messages: npt.NDArray[np.integer], schedule: Schedule) -> Int:
@@ -201,7 +204,7 @@ class Engine:
                 return self._run(piece, messages, True, False, threads, advance)
 
             runs = stream(
-                self._populations,
+                self.populations,
                 samples,
                 before,
                 values_of,
@@ -210,7 +213,7 @@ class Engine:
                 advance=advance,
             )
             return reference.join_runs(list(runs), record)
-        in_time = partial(in_windows, schedule, self._populations, n_steps=n_steps, record=record)
+        in_time = partial(in_windows, schedule, self.populations, n_steps=n_steps, record=record)
         if schedule.spikes is None:  # the value is their number, summed by the engine
             return in_time(self._run(samples, messages, record, activity, threads, advance))
         at_once = max(1, self._recording_batch_size // n_steps)
@@ -227,25 +230,22 @@ class Engine:
         threads: int | None,
         advance: Advance,
     ) -> Run:
-        low = min(node.messages[0] for node in self._inputs)
-        high = max(node.messages[1] for node in self._inputs)
-        dtype = np.int8 if -128 <= low and high < 128 else np.int32
-        result = _Result(self._populations, self._n_steps, len(samples), record, activity)
+        result = _Result(self.populations, self.n_steps, len(samples), record, activity)
 
         def simulate(piece: npt.NDArray[np.generic], start: int) -> None:
-            given = np.ascontiguousarray(messages(piece, start), dtype)
+            given = np.ascontiguousarray(messages(piece, start), self.message_type)
             counts = result.zero_counts()
             batch = abi.Batch(
                 n_samples=given.shape[0],
                 input_steps=given.shape[1],
                 messages=given.ctypes.data,
                 message_bytes=given.itemsize,
-                outputs=_pointers(result.outputs, start),
-                activity=_pointers(counts, 0) if activity else None,
-                traces=ctypes.cast(_pointers(result.traces, start), POINTER(c_void_p)),
+                outputs=pointers(result.outputs, start),
+                activity=pointers(counts, 0) if activity else None,
+                traces=ctypes.cast(pointers(result.traces, start), POINTER(c_void_p)),
                 dense_above=self.dense_above,
             )
-            self._network(held=given.shape[1] == 1).run(batch)
+            self.network(held=given.shape[1] == 1).run(batch)
             result.add(counts)
 
         workers = min(threads or allowed(), max(1, len(samples)))
@@ -254,7 +254,11 @@ class Engine:
             pass
         return result.run()
 
-    def _network(self, held: bool) -> Network:
+    def empty_outputs(self, n_samples: int) -> list[Int | None]:
+        """Arrays for the outputs of some stimuli: an entry for each population."""
+        return _outputs(self.populations, n_samples)
+
+    def network(self, held: bool) -> Network:
         """The network for an input with equal messages at every step, or not."""
         with self._lock:
             if held not in self._networks:
@@ -309,13 +313,12 @@ class _Result:
     ) -> None:
         self._ids = [p.id for p in populations]
         self._lock = threading.Lock()
-        self.outputs: list[Int | None] = []
+        self.outputs = _outputs(populations, n_samples)
         self.traces = _traces(populations, n_steps, n_samples, record)
         self.activity: list[Int | None] = []
         for p in populations:
-            silent = isinstance(p, Readout)
-            self.outputs.append(np.zeros((n_samples, *p.shape), np.int64) if silent else None)
-            self.activity.append(np.zeros(p.shape, np.int64) if activity and not silent else None)
+            counted = activity and not isinstance(p, Readout)
+            self.activity.append(np.zeros(p.shape, np.int64) if counted else None)
 
     def zero_counts(self) -> list[Int | None]:
         """Arrays for the activity of one call."""
@@ -335,6 +338,14 @@ class _Result:
             return {k: a for k, a in zip(self._ids, arrays, strict=True) if a is not None}
 
         return Run(by_node(self.outputs), by_node(self.traces), by_node(self.activity))
+
+
+def _outputs(populations: Sequence[Input | Population], n_samples: int) -> list[Int | None]:
+    """Arrays for the final potentials of readouts; None for other populations."""
+    return [
+        np.zeros((n_samples, *p.shape), np.int64) if isinstance(p, Readout) else None
+        for p in populations
+    ]
 
 
 def _traces(
@@ -365,7 +376,7 @@ def _message_dtype(population: Input | Population) -> type[np.signedinteger]:
     return np.int32 if wide else np.int8
 
 
-def _pointers(arrays: list[Int | None], start: int) -> Any:
+def pointers(arrays: list[Int | None], start: int) -> Any:
     """A C array of the addresses of each array's entry ``start``; NULL for None."""
     pointers = (abi.Int64 * len(arrays))()
     for i, array in enumerate(arrays):

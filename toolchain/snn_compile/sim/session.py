@@ -1,0 +1,99 @@
+"""One stimulus after the other, each as soon as it is there.
+
+A session prepares the network and all arrays once, so that a call costs little beside the
+simulation. Its answers are those of ``engine.run`` on the same stimuli together.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.sim import abi, reference
+from snn_compile.sim.engine import Engine, engine_for, no_engine, pointers
+from snn_compile.sim.reference import Run
+
+
+class Session:
+    """A network that answers one stimulus at a time; for one thread.
+
+    Args:
+        program: the network.
+
+    Attributes:
+        count: stimuli so far.
+        duration: of the latest simulation, in nanoseconds.
+    """
+
+    def __init__(self, program: QuantizedGraph) -> None:
+        self.count = 0
+        self.duration = 0
+        slow = no_engine(program)
+        self._answer = _OnReference(program) if slow else _OnEngine(engine_for(program))
+
+    def __call__(self, frame: Int) -> Run:
+        """The outputs for an encoded frame (1, *sample shape): a run without activity.
+
+        Raises:
+            ValueError: it has values outside the encoded range.
+        """
+        run, self.duration = self._answer(frame, self.count)
+        self.count += 1
+        return run
+
+    def reset(self) -> None:
+        """Begin again: the next stimulus is the first one."""
+        self.count = 0
+
+
+class _OnReference:
+    """A session of the reference."""
+
+    def __init__(self, program: QuantizedGraph) -> None:
+        self._simulate = reference.Simulator(program)
+        self._before: Int | None = None
+
+    def __call__(self, frame: Int, number: int) -> tuple[Run, int]:
+        """The outputs for a frame, and how long it took."""
+        begun = time.perf_counter_ns()
+        run = self._simulate(frame, number, self._before if number else None)
+        duration = time.perf_counter_ns() - begun
+        self._before = frame[0]
+        return Run(run.outputs), duration
+
+
+class _OnEngine:
+    """A session of the engine.
+
+    The outputs of a sigma-delta network are a function of the frame: its states are sums of
+    changes. No state of an earlier frame is needed for them.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._outputs = engine.empty_outputs(1)
+        self._batch = abi.Batch(
+            n_samples=1,
+            outputs=pointers(self._outputs, 0),
+            dense_above=engine.dense_above,
+        )
+
+    def __call__(self, frame: Int, number: int) -> tuple[Run, int]:
+        """The outputs for a frame, and how long it took."""
+        engine = self._engine
+        sent = reference.encode_inputs(engine.inputs, frame, engine.n_steps, number)
+        messages = np.ascontiguousarray(sent, engine.message_type)
+        batch = self._batch
+        batch.input_steps = messages.shape[1]
+        batch.messages = messages.ctypes.data
+        batch.message_bytes = messages.itemsize
+        network = engine.network(held=messages.shape[1] == 1)
+        begun = time.perf_counter_ns()
+        network.run(batch)
+        duration = time.perf_counter_ns() - begun
+        nodes = zip(engine.populations, self._outputs, strict=True)
+        found = {node.id: values.copy() for node, values in nodes if values is not None}
+        return Run(found), duration
