@@ -197,14 +197,23 @@ class CompiledModel(ReportViews):
             )
             before = frames[-1]
 
-    def stream(self) -> Stream:
+    def stream(self, *, keep_state: bool = False, threads: int = 1) -> Stream:
         """The network behind a sensor: one sample in, one answer out.
 
+        Args:
+            keep_state: whether neurons go on from where the sample before has left them, as on a
+                chip that is not reset; only for networks that read events. The potentials of the
+                readouts, too, go on. By default each sample begins at rest, as in ``run``.
+            threads: number of threads that compute a sample together, if that takes milliseconds.
+
         Returns:
-            What answers ``stream(x)``, equal to ``run`` on the same samples.
+            What answers ``stream(x)``; use it in a ``with``.
+
+        Raises:
+            UsageError: state is to be kept, and the network reads no events, or has no engine.
         """
-        names, shapes = self.output_names, self.input_shapes
-        return Stream(self.program, Borders(self.encoding, self.decodings, names, shapes))
+        borders = Borders(self.encoding, self.decodings, self.output_names, self.input_shapes)
+        return Stream(self.program, borders, keep_state=keep_state, threads=threads)
 
     def samples_per_batch(self, record: bool) -> int:
         """Samples in a piece of ``simulate_in_pieces``."""

@@ -56,18 +56,20 @@ class Answer:
 
 class Stream:
     """A compiled network that answers one sample at a time, as :meth:`CompiledModel.stream` gives
-    it; for one thread. The answers equal those of ``run`` on the same samples, bit for bit.
+    it; to be called from one thread. The answers equal those of ``run`` on the same samples, bit
+    for bit, unless state is kept.
 
     >>> with compiled.stream() as stream:  # doctest: +SKIP
     ...     for answer in stream.answers(sensor):
     ...         print(answer.argmax())
     """
 
-    def __init__(self, program: QuantizedGraph, borders: Borders) -> None:
-        self._program = program
+    def __init__(
+        self, program: QuantizedGraph, borders: Borders, *, keep_state: bool, threads: int
+    ) -> None:
         self._borders = borders
         self._durations = Durations()
-        self._session = Session(program)
+        self._session = Session(program, keep_state=keep_state, threads=threads)
         self.answer(np.zeros(borders.encoding.shape))  # everything that is made once, is made now
         self.reset()
 
@@ -115,7 +117,7 @@ class Stream:
         return Answer(run, values)
 
     def reset(self) -> None:
-        """Begin again: the next sample is the first one, and no time is kept."""
+        """Begin again: the next sample is the first one, neurons are at rest, no time is kept."""
         self._session.reset()
         self._durations = Durations()
 

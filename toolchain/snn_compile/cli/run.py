@@ -70,6 +70,11 @@ TOP = 5
 @click.option(
     "--stream", is_flag=True, help="One sample at a time, as from a sensor; shows the latency."
 )
+@click.option(
+    "--keep-state",
+    is_flag=True,
+    help="With --stream: neurons go on from sample to sample (networks that read events).",
+)
 @trust.signer
 @as_json
 @progress_options
@@ -83,6 +88,7 @@ def command(
     host_tail: bool,
     trace: bool,
     stream: bool,
+    keep_state: bool,
     signer: Path | None,
     as_json: bool,
     quiet: bool,
@@ -112,10 +118,12 @@ def command(
             output,
             labels,
             top,
+            keep_state=keep_state,
             as_json=as_json,
             observer=progress_observer(quiet=quiet, no_progress=no_progress),
         )
         return
+    run_stream.require_stream(data, output, keep_state=keep_state)
     require_present({"--data": data})
     if output is not None:
         require_file(output)

@@ -33,6 +33,7 @@ def stream(
     labels: Path | None,
     top: int | None,
     *,
+    keep_state: bool,
     as_json: bool,
     observer: Observer,
 ) -> None:
@@ -44,6 +45,7 @@ def stream(
         output: where the answers go, if anywhere; ``-`` is standard output.
         labels: a file with the names of the classes.
         top: classes in a row.
+        keep_state: whether neurons go on from sample to sample.
         as_json: whether figures are shown as JSON.
         observer: told how far it is.
     """
@@ -75,7 +77,7 @@ def stream(
             sinks.rows = stack.enter_context(tables.JsonLines(sys.stdout.buffer))
         elif output is not None:
             sinks.open(form, output, stack)
-        answering = stack.enter_context(compiled.stream())
+        answering = stack.enter_context(compiled.stream(keep_state=keep_state))
         n = _answer_all(compiled, answering, source, outcome, sinks, 1 if live else AT_ONCE)
         latency = answering.latency
         if sinks.arrays is not None:
@@ -107,6 +109,14 @@ def refuse(output: Path | None, *, as_json: bool, **others: bool) -> None:
             code="bad-option",
             hint="name a file: -o OUT.jsonl",
         )
+
+
+def require_stream(data: Path, output: Path | None, *, keep_state: bool) -> None:
+    """Refuse what only a stream knows."""
+    pipes = {"--data -": data == PIPE, "-o -": output == PIPE, "--keep-state": keep_state}
+    given = [name for name, is_given in pipes.items() if is_given]
+    if given:
+        raise UsageError(f"{given[0]} is for a stream", code="bad-option", hint="add --stream")
 
 
 def _piped(compiled: CompiledModel) -> Iterator[Array]:

@@ -25,7 +25,7 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import Input, Population, QuantizedGraph, Readout
 from snn_compile.ir.schedule import integer_network, is_scheduled
-from snn_compile.ir.spiking import Schedule
+from snn_compile.ir.spiking import InputCoding, Schedule
 from snn_compile.sim import abi, native, reference
 from snn_compile.sim.batches import Advance, map_batches, no_progress
 from snn_compile.sim.reference import Run
@@ -33,7 +33,7 @@ from snn_compile.sim.scheduled import in_windows, stream
 from snn_compile.threads import allowed
 
 MAX_PIECE_SIZE = 64
-"""Maximal number of stimuli per call of the library: progress is reported after each call."""
+"""Maximal number of stimuli per call of the library and thread: progress is reported after each."""
 ALIGNED_TO = 64
 """Alignment of arrays in bytes."""
 OUT_OF_MEMORY, OUT_OF_RANGE = 1, 2
@@ -94,6 +94,8 @@ class Engine:
         build: name of the build; by default the best one that this CPU supports.
         dense_above: share of firing neurons above which a layer is computed densely; by default
             the measured optimum of the build. The result does not depend on it.
+        shared: whether all threads compute each stimulus together; by default only if it is long.
+            The result does not depend on it, either.
 
     Raises:
         UsageError: the build is not available.
@@ -101,9 +103,15 @@ class Engine:
     """
 
     def __init__(
-        self, program: QuantizedGraph, *, build: str | None = None, dense_above: float = MEASURED
+        self,
+        program: QuantizedGraph,
+        *,
+        build: str | None = None,
+        dense_above: float = MEASURED,
+        shared: bool = False,
     ) -> None:
         self.dense_above = dense_above
+        self.shared = shared
         self._library = native.load(build)
         # No reference to the program itself: `engine_for` ties the engine's lifetime to it.
         self._window = program.window
@@ -118,6 +126,7 @@ class Engine:
         low = min(node.messages[0] for node in self.inputs)
         high = max(node.messages[1] for node in self.inputs)
         self.message_type = np.int8 if -128 <= low and high < 128 else np.int32
+        self._draws = any(node.coding is InputCoding.POISSON for node in self.inputs)
         self._networks: dict[bool, Network] = {}
         self._lock = threading.Lock()
 
@@ -244,19 +253,28 @@ class Engine:
                 activity=pointers(counts, 0) if activity else None,
                 traces=ctypes.cast(pointers(result.traces, start), POINTER(c_void_p)),
                 dense_above=self.dense_above,
+                n_threads=1 if self._draws else workers,
+                shared=self.shared,
             )
             self.network(held=given.shape[1] == 1).run(batch)
             result.add(counts)
 
-        workers = min(threads or allowed(), max(1, len(samples)))
-        size = max(1, min(MAX_PIECE_SIZE, len(samples) // (4 * workers)))
-        for _ in map_batches(simulate, samples, size, advance, threads=workers):
+        workers = threads or allowed()
+        # Random spikes take as long to draw as to simulate: each thread draws its own. All else
+        # is encoded in no time, and the library's threads are awake sooner than Python's.
+        outside = min(workers, max(1, len(samples))) if self._draws else 1
+        size = _piece_size(len(samples), workers // outside, outside)
+        for _ in map_batches(simulate, samples, size, advance, threads=outside):
             pass
         return result.run()
 
     def empty_outputs(self, n_samples: int) -> list[Int | None]:
         """Arrays for the outputs of some stimuli: an entry for each population."""
         return _outputs(self.populations, n_samples)
+
+    def endless(self, program: QuantizedGraph) -> Network:
+        """The same network for neurons that are never reset, so that nothing bounds potentials."""
+        return Network(self._library, abi.Description(program, held=False, endless=True))
 
     def network(self, held: bool) -> Network:
         """The network for an input with equal messages at every step, or not."""
@@ -265,6 +283,19 @@ class Engine:
                 description = self._held if held else self._stepping
                 self._networks[held] = Network(self._library, description)
             return self._networks[held]
+
+
+def _piece_size(n_samples: int, inside: int, outside: int) -> int:
+    """Stimuli per call of the library.
+
+    Args:
+        n_samples: of all calls.
+        inside: threads of a call.
+        outside: calls at the same time.
+    """
+    # Several calls at least: progress is reported after each one. None of few stimuli, though.
+    few = n_samples // (4 * outside) // inside * inside
+    return max(inside if outside > 1 else 16 * inside, min(MAX_PIECE_SIZE * inside, few))
 
 
 class Network:
@@ -287,6 +318,14 @@ class Network:
             raise MemoryError(f"the engine cannot hold the network: {message.value.decode()}")
         weakref.finalize(self, library.snn_engine_network_free, self._handle)
 
+    def state(self) -> State:
+        """The state of the network at rest.
+
+        Raises:
+            MemoryError: the library ran out of memory.
+        """
+        return State(self._library, self, self._handle)
+
     def run(self, batch: abi.Batch) -> None:
         """Simulate, with the interpreter lock released."""
         outcome = self._library.snn_engine_run(self._handle, ctypes.byref(batch))
@@ -294,6 +333,17 @@ class Network:
             raise MemoryError("the engine ran out of memory")
         if outcome == OUT_OF_RANGE:
             raise ValueError("the input has messages outside its range")
+
+
+class State:
+    """Where the neurons of a network stand: the library's object, freed with this one."""
+
+    def __init__(self, library: ctypes.CDLL, network: Network, handle: int) -> None:
+        self.handle: int | None = library.snn_engine_state_new(handle)
+        if not self.handle:
+            raise MemoryError("the engine cannot hold the state of the network")
+        self._network = network  # which is freed later
+        weakref.finalize(self, library.snn_engine_state_free, self.handle)
 
 
 class _Result:
