@@ -29,6 +29,15 @@ from snn_compile.sim import abi, latency, reference
 from snn_compile.sim.engine import engine_for
 from snn_compile.sim.session import Session
 
+COMMAND = [
+    sys.executable,
+    "-c",
+    "import sys; from snn_compile.cli import main; sys.exit(main())",
+    "run",
+]
+"""In a process of its own."""
+
+
 @pytest.fixture(params=["engine", "off"])
 def simulator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both simulators."""
@@ -105,7 +114,9 @@ def test_kept_state_is_one_long_stimulus(
                 assert np.array_equal(values, after), (name, k)
         session.reset()
         first = session(frames[:1]).outputs
-        assert all(np.array_equal(v, expected.messages[k][:, n_steps - 1]) for k, v in first.items())
+        assert all(
+            np.array_equal(v, expected.messages[k][:, n_steps - 1]) for k, v in first.items()
+        )
 
 
 def test_potentials_that_no_window_bounds_saturate(
@@ -135,11 +146,31 @@ def test_potentials_that_no_window_bounds_saturate(
     assert found[-1] != found[0]
 
 
+@pytest.mark.parametrize("poisson", [False, True])
+def test_frames_that_follow_each_other_without_a_reset(
+    build: str, poisson: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each frame is held for its window, or drawn as random spikes."""
+    monkeypatch.setenv("SNN_COMPILE_ENGINE", build)
+    n_steps = 6
+    program, frames = networks.structures(5, "leaky", n_steps, poisson=poisson)
+    sent = reference.input_messages(program, frames)
+    at_once = sent.reshape(1, -1, *sent.shape[2:])
+    long = QuantizedGraph(program.graph, replace(program.window, n_steps=at_once.shape[1]))
+    expected = reference.run_messages(long, at_once, record=True)
+    session = Session(program, keep_state=True)
+    for k, frame in enumerate(frames):
+        for name, values in session(frame[None]).outputs.items():
+            assert np.array_equal(values, expected.messages[name][:, n_steps * (k + 1) - 1])
+
+
 @pytest.mark.usefixtures("compiled_engine")
 def test_state_is_kept_where_there_is_one() -> None:
-    program, _ = networks.mlp(0, "graded", 1)
-    with pytest.raises(UsageError, match="no state to keep"):
-        Session(program, keep_state=True)
+    made = scheduled("sync", "branches", 3, 7).program
+    for program in (networks.mlp(0, "graded", 1)[0], made):
+        with pytest.raises(UsageError, match="no state to keep") as raised:
+            Session(program, keep_state=True)
+        assert raised.value.code == "no-state"
 
 
 def test_the_reference_keeps_no_state(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +202,7 @@ def test_a_stream_in_python(folder: Path, digits: np.ndarray) -> None:
         (np.zeros((1, 8)), "wrong-shape"),
         (np.full((1, 8, 8), "a"), "wrong-shape"),
         (np.full((1, 8, 8), np.nan), "not-finite"),
-        ({"y": np.zeros((1, 8, 8))}, "unknown-input"),
+        ({"y": np.zeros((1, 8, 8))}, "missing-key"),
     ],
 )
 def test_samples_that_are_none(folder: Path, sample: object, code: str) -> None:
@@ -208,8 +239,9 @@ def test_a_stream_without_an_end_keeps_the_latest_times(monkeypatch: pytest.Monk
 
 def run(*arguments: str | Path, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """The command in a process of its own, with something on its standard input."""
-    call = [sys.executable, "-m", "snn_compile.cli", "run", *map(str, arguments)]
-    return subprocess.run(call, input=given, capture_output=True, check=False)
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], input=given, capture_output=True, check=False
+    )
 
 
 def npy(*arrays: np.ndarray) -> bytes:
@@ -255,8 +287,7 @@ def test_a_sensor_on_a_pipe(folder: Path, digits: np.ndarray) -> None:
 
 
 def test_an_answer_is_there_before_the_next_sample(folder: Path, digits: np.ndarray) -> None:
-    call = [sys.executable, "-m", "snn_compile.cli", "run", str(folder)]
-    call += ["--stream", "--data", "-", "-o", "-"]
+    call = [*COMMAND, str(folder), "--stream", "--data", "-", "-o", "-"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(call, **pipes) as process:  # type: ignore[call-overload]
         for k in range(3):

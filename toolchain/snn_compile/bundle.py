@@ -201,16 +201,16 @@ class CompiledModel(ReportViews):
         """The network behind a sensor: one sample in, one answer out.
 
         Args:
-            keep_state: whether neurons go on from where the sample before has left them, as on a
-                chip that is not reset; only for networks that read events. The potentials of the
-                readouts, too, go on. By default each sample begins at rest, as in ``run``.
+            keep_state: whether neurons, readouts included, go on from where the sample before has
+                left them, as on a chip that is not reset. By default each sample begins at rest,
+                as in ``run``.
             threads: number of threads that compute a sample together, if that takes milliseconds.
 
         Returns:
             What answers ``stream(x)``; use it in a ``with``.
 
         Raises:
-            UsageError: state is to be kept, and the network reads no events, or has no engine.
+            UsageError: state is to be kept, and the network has none, or there is no engine.
         """
         borders = Borders(self.encoding, self.decodings, self.output_names, self.input_shapes)
         return Stream(self.program, borders, keep_state=keep_state, threads=threads)

@@ -73,7 +73,7 @@ TOP = 5
 @click.option(
     "--keep-state",
     is_flag=True,
-    help="With --stream: neurons go on from sample to sample (networks that read events).",
+    help="With --stream: neurons are not reset between samples.",
 )
 @trust.signer
 @as_json

@@ -68,7 +68,7 @@ def latency(times: Mapping[str, Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("latency, ms")
     for name in ("p50", "p90", "p99", "max"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", min_width=8)
     for name, of in (("call", times["call"]), ("engine alone", times["engine"])):
         table.add_row(name, *(f"{of[column]:.3f}" for column in ("p50", "p90", "p99", "max")))
     return table

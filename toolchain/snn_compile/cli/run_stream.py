@@ -78,7 +78,7 @@ def stream(
         elif output is not None:
             sinks.open(form, output, stack)
         answering = stack.enter_context(compiled.stream(keep_state=keep_state))
-        n = _answer_all(compiled, answering, source, outcome, sinks, 1 if live else AT_ONCE)
+        n = _answer_all(compiled, answering, source, outcome, sinks, live=live)
         latency = answering.latency
         if sinks.arrays is not None:
             sinks.arrays.save(outcome.arrays())
@@ -160,7 +160,8 @@ def _answer_all(
     samples: Iterable[Array],
     outcome: Outcome,
     sinks: Sinks,
-    at_once: int,
+    *,
+    live: bool,
 ) -> int:
     """Answer one sample after the other, and return their number.
 
@@ -170,7 +171,7 @@ def _answer_all(
         samples: one at a time.
         outcome: counts the answers.
         sinks: where they go.
-        at_once: answers that are written together.
+        live: whether somebody reads each answer as soon as it is there.
     """
     import numpy as np
 
@@ -182,16 +183,20 @@ def _answer_all(
 
     def write() -> int:
         run = join_runs([answer.run for answer in waiting])
-        values = [np.concatenate(parts) for parts in zip(*(one.values for one in waiting), strict=True)]
+        values = [
+            np.concatenate(parts) for parts in zip(*(one.values for one in waiting), strict=True)
+        ]
         outcome.add(run, values)
         sinks.take_rows(done, values)
         if sinks.arrays is not None:
             sinks.take(output_arrays(compiled, run, values))
+        if live:
+            sys.stdout.flush()
         waiting.clear()
         return run.n_stimuli
 
     for sample in samples:
         waiting.append(stream.answer(sample))
-        if len(waiting) == at_once:
+        if live or len(waiting) == AT_ONCE:
             done += write()
     return done + write() if waiting else done

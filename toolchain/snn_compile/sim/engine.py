@@ -272,9 +272,9 @@ class Engine:
         """Arrays for the outputs of some stimuli: an entry for each population."""
         return _outputs(self.populations, n_samples)
 
-    def endless(self, program: QuantizedGraph) -> Network:
+    def endless(self, program: QuantizedGraph, held: bool) -> Network:
         """The same network for neurons that are never reset, so that nothing bounds potentials."""
-        return Network(self._library, abi.Description(program, held=False, endless=True))
+        return Network(self._library, abi.Description(program, held, endless=True))
 
     def network(self, held: bool) -> Network:
         """The network for an input with equal messages at every step, or not."""

@@ -13,10 +13,10 @@ import numpy as np
 
 from snn_compile.errors import UsageError
 from snn_compile.ir.fixedpoint import Int
-from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.ir.spiking import InputCoding
+from snn_compile.ir.quantized import QuantizedGraph, Readout
+from snn_compile.ir.schedule import is_scheduled
 from snn_compile.sim import abi, reference
-from snn_compile.sim.engine import Engine, engine_for, no_engine, pointers
+from snn_compile.sim.engine import Network, State, engine_for, no_engine, pointers
 from snn_compile.sim.reference import Run
 
 
@@ -26,12 +26,11 @@ class Session:
     Args:
         program: the network.
         keep_state: whether neurons go on from where the stimulus before has left them, instead of
-            being reset. For networks of events alone: what any other one answers is that of a
-            window that begins at rest.
+            being reset. Only of networks whose neurons have a state from step to step.
         threads: number of threads that compute a long stimulus together.
 
     Raises:
-        UsageError: the state is to be kept, and the network reads no events, or has no engine.
+        UsageError: the state is to be kept, and the network has none, or has no engine.
 
     Attributes:
         count: stimuli so far.
@@ -44,24 +43,13 @@ class Session:
         self.count = 0
         self.duration = 0
         slow = no_engine(program)
-        if keep_state and program.input_coding is not InputCoding.EVENTS:
-            raise UsageError(
-                "the network takes whole frames, and each of them begins at rest: there is no"
-                " state to keep",
-                code="no-state",
-                hint="leave it out; state is kept for networks that read events",
-            )
-        if keep_state and slow:
-            raise UsageError(
-                f"only the compiled engine keeps the neurons' state: {slow}",
-                code="no-engine",
-                hint="install the project again with a C++17 compiler available",
-            )
-        self._answer = (
-            _OnReference(program)
-            if slow
-            else _OnEngine(engine_for(program), threads, program if keep_state else None)
-        )
+        if keep_state:
+            _require_state(program, slow)
+        self._answer: _OnReference | _OnEngine
+        if slow:
+            self._answer = _OnReference(program)
+        else:
+            self._answer = _OnEngine(program, keep_state, threads)
 
     def __call__(self, frame: Int) -> Run:
         """The outputs for an encoded frame (1, *sample shape): a run without activity.
@@ -106,9 +94,11 @@ class _OnEngine:
     changes. No state of an earlier frame is needed for them.
     """
 
-    def __init__(self, engine: Engine, threads: int, kept: QuantizedGraph | None) -> None:
-        self._engine = engine
-        self._endless = engine.endless(kept) if kept is not None else None
+    def __init__(self, program: QuantizedGraph, keep_state: bool, threads: int) -> None:
+        self._engine = engine = engine_for(program)
+        self._kept = program if keep_state else None
+        self._network: Network | None = None
+        self._state: State | None = None
         self._outputs = engine.empty_outputs(1)
         self._batch = abi.Batch(
             n_samples=1,
@@ -117,13 +107,10 @@ class _OnEngine:
             n_threads=threads,
             shared=engine.shared,
         )
-        self.reset()
 
     def reset(self) -> None:
         """Put all neurons at rest."""
-        if self._endless is not None:
-            self._state = self._endless.state()
-            self._batch.state = self._state.handle
+        self._state = None
 
     def __call__(self, frame: Int, number: int) -> tuple[Run, int]:
         """The outputs for a frame, and how long it took."""
@@ -134,10 +121,39 @@ class _OnEngine:
         batch.input_steps = messages.shape[1]
         batch.messages = messages.ctypes.data
         batch.message_bytes = messages.itemsize
-        network = self._endless or engine.network(held=messages.shape[1] == 1)
+        network = self._prepared(held=messages.shape[1] == 1)
         begun = time.perf_counter_ns()
         network.run(batch)
         duration = time.perf_counter_ns() - begun
         nodes = zip(engine.populations, self._outputs, strict=True)
         found = {node.id: values.copy() for node, values in nodes if values is not None}
         return Run(found), duration
+
+    def _prepared(self, held: bool) -> Network:
+        """The network, and in the batch the state that it goes on from."""
+        if self._network is None:
+            engine, kept = self._engine, self._kept
+            self._network = engine.network(held) if kept is None else engine.endless(kept, held)
+        if self._kept is not None and self._state is None:
+            self._state = self._network.state()
+            self._batch.state = self._state.handle
+        return self._network
+
+
+def _require_state(program: QuantizedGraph, slow: str) -> None:
+    """Check that neurons have a state from step to step, and that the engine can keep it."""
+    if slow:
+        raise UsageError(
+            f"only the compiled engine keeps the neurons' state: {slow}",
+            code="no-engine",
+            hint="leave it out: then each sample begins at rest",
+        )
+    sending = (node for node in program.populations if not isinstance(node, Readout))
+    if is_scheduled(program) or all(abi.engine_form(node).is_stateless for node in sending):
+        raise UsageError(
+            f"in {program.window.coding} coding an answer depends on its sample alone: there is no"
+            " state to keep",
+            code="no-state",
+            hint="leave it out; state is kept in rate and signed coding, and by networks that were"
+            " trained with spikes",
+        )
