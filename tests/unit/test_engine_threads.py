@@ -20,7 +20,7 @@ BATCHES = (1, 2, 3, 4, 5, 7)
 
 
 def programs() -> Iterator[tuple[str, QuantizedGraph, np.ndarray]]:
-    """Maps with few rows and many, vectors, blocks of channels, random spikes, one step and many."""
+    """Maps with few rows and many, vectors, blocks of channels, random spikes, many steps."""
     yield "rate", *networks.structures(2, "subtract", 40)
     yield "signed", *networks.structures(3, "signed", 5, poisson=True)
     yield "graded", *networks.structures(4, "graded", 1)

@@ -55,9 +55,10 @@ class Answer:
 
 
 class Stream:
-    """A compiled network that answers one sample at a time, as :meth:`CompiledModel.stream` gives
-    it; to be called from one thread. The answers equal those of ``run`` on the same samples, bit
-    for bit, unless state is kept.
+    """A compiled network that answers one sample at a time (:meth:`CompiledModel.stream`).
+
+    Its answers equal those of ``run`` on the same samples, bit for bit, unless state is kept. To be
+    called from one thread at a time.
 
     >>> with compiled.stream() as stream:  # doctest: +SKIP
     ...     for answer in stream.answers(sensor):
