@@ -66,5 +66,7 @@ class Durations:
 
 
 def _percentiles(ascending: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Percentiles:
-    ranks = (-(-len(ascending) * percent // 100) - 1 for percent in PERCENTILES)
-    return Percentiles(*(float(ascending[rank]) for rank in ranks), float(ascending[-1]))
+    p50, p90, p99 = (
+        float(ascending[-(-len(ascending) * percent // 100) - 1]) for percent in PERCENTILES
+    )
+    return Percentiles(p50, p90, p99, float(ascending[-1]))
