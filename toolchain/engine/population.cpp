@@ -38,7 +38,8 @@ class Layer {
     void run(Neurons &neurons, Parts &parts) {
         const int height = p_.shape.height, blocks = p_.shape.padded / lanes_;
         const bool by_rows = height >= parts.count() || height >= blocks;
-        const int size = by_rows ? height : blocks;
+        const int unit = by_rows && has_squares() ? 2 : 1;  // rows that are computed together
+        const int size = (by_rows ? height : blocks) / unit;
         int first, end;
         if (!parts.take(size, first, end)) return;
         if (p_.repeats >= 0) return repeat();
@@ -54,7 +55,7 @@ class Layer {
         grow(work_.sums16, room);
         grow(work_.sums32, room);
         do {
-            const int y0 = by_rows ? first : 0, y1 = by_rows ? end : height;
+            const int y0 = by_rows ? first * unit : 0, y1 = by_rows ? end * unit : height;
             const int b0 = by_rows ? 0 : first, b1 = by_rows ? blocks : end;
             if (stepping_.empty() && !sparse_ && p_.values() && !p_.facts.states)
                 run_strips(neurons, y0, y1, b0, b1);
@@ -95,6 +96,11 @@ class Layer {
             }
             for (int b = b0; b < b1; ++b) run_block(neurons, y, b * lanes_);
         }
+    }
+
+    bool has_squares() const {
+        return std::any_of(p_.groups.begin(), p_.groups.end(),
+                           [&](int i) { return !network_.groups[i].squares.empty(); });
     }
 
     // Which groups bring the same at every step, and how each of the others is computed.
