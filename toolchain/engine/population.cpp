@@ -179,33 +179,50 @@ class Layer {
         const size_t step = size_t(block), pixel = step * steps_;
         sum_held(y, c0);
         const bool only_held = stepping_.empty() && !sparse_;
-        const bool direct =
-            stepping_.size() == 1 && held_.empty() && !sparse_ && in_16_bits(stepping_[0]);
+        // A group whose sums the neurons take as they are, and one that they add by themselves.
+        int direct = -1, tap = -1;
+        if (held_.empty() && !sparse_) find_direct(direct, tap);
         for (int x0 = 0; x0 < columns_; x0 += tile_) {
             const int n = std::min(tile_, columns_ - x0);
             int left = 0, right = 0;
-            if (direct) {
-                const int e = network_.groups[stepping_[0]].given.exponent;
+            if (direct >= 0) {
+                const int e = network_.groups[direct].given.exponent;
                 left = std::max(e, 0), right = std::max(-e, 0);
-                sum_group(stepping_[0], y, x0, n, c0, work_.sums16.data());
+                sum_group(direct, y, x0, n, c0, work_.sums16.data());
             } else if (!only_held) {
                 join(y, x0, n, c0);
             }
             for (int k = 0; k < n; ++k) {
                 const int x = (x0 + k) * p_.fold;
                 const int32_t *held = work_.held.data() + size_t(x) * lanes_;
-                if (only_held)
+                if (only_held) {
                     neurons.answer(Stretch<int32_t>{held, 0, 0, 0, block}, y, x, c0);
-                else if (direct)
-                    neurons.answer(
-                        Stretch<int16_t>{work_.sums16.data() + k * pixel, step, left, right, block},
-                        y, x, c0);
-                else
+                } else if (direct >= 0) {
+                    Stretch<int16_t> sums{work_.sums16.data() + k * pixel, step, left, right, block};
+                    if (tap >= 0) {
+                        const Group &g = network_.groups[tap];
+                        sums.tap = g.tap.data() + c0;
+                        sums.bits = spikes_at(messages(g).map(g.in, 0), g.in, y, x, c0);
+                        sums.apart = messages(g).step_words(g.in) * 4;
+                    }
+                    neurons.answer(sums, y, x, c0);
+                } else {
                     neurons.answer(
                         Stretch<int32_t>{work_.sums32.data() + k * pixel, step, 0, 0, block}, y, x,
                         c0);
+                }
             }
         }
+    }
+
+    void find_direct(int &direct, int &tap) {
+        const size_t n = stepping_.size();
+        if (n == 1 && in_16_bits(stepping_[0])) direct = stepping_[0];
+        if (n != 2 || !p_.spikes() || !p_.narrow_state()) return;
+        for (int k : {0, 1})
+            if (in_16_bits(stepping_[k]) && single_tap(stepping_[1 - k]) &&
+                network_.groups[stepping_[1 - k]].in_place())
+                direct = stepping_[k], tap = stepping_[1 - k];
     }
 
     // The sums of all groups for a tile: (tile, steps, block).
