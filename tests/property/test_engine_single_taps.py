@@ -54,8 +54,10 @@ def test_neurons_that_repeat_spikes_and_others(threshold, initial, bias, reset, 
 
 
 @pytest.mark.parametrize("channels", [5, 70])
-@pytest.mark.parametrize("exponents", [(0, 7), (2, -3), (-1, 0)])
-@pytest.mark.parametrize("kind", ["subtract", "signed", "leaky"])
+@pytest.mark.parametrize(
+    ("kind", "exponents"),
+    [("subtract", (0, 7)), ("subtract", (2, -3)), ("signed", (-1, 0)), ("leaky", (2, -3))],
+)
 def test_spikes_of_one_tap_are_added_to_other_sums(channels, exponents, kind):
     """In place, whichever group comes first; at a stride; beyond the border; without another."""
     net = spiking(channels, 8, 33)
