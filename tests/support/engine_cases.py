@@ -78,6 +78,16 @@ def write(path: Path, given: Iterable[Named]) -> int:
     return n_cases
 
 
+def write_plain(path: Path, name: str, program: QuantizedGraph, frames: np.ndarray) -> None:
+    """Write a network of ``integer_network`` with its stimuli, as the engine is given them."""
+    sent = reference.encode_inputs(
+        program.inputs, frames.astype(np.int64), program.window.n_steps, 0
+    )
+    with path.open("wb") as file:
+        _put(file, 1)
+        _put_case(file, name, program, sent)
+
+
 def _put_case(file: BinaryIO, name: str, program: QuantizedGraph, messages: np.ndarray) -> None:
     description = abi.Description(program, held=messages.shape[1] == 1)
     _put_list(file, name.encode())
