@@ -27,8 +27,9 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
-import engine_cases
 from engine_networks import Workload, work
+
+import engine_cases
 from network_builder import INPUT, Builder
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.quantized import QuantizedGraph
