@@ -56,6 +56,7 @@ MASKS = [
         r"\b(?:avx512|avx2|baseline)(?:, (?:avx2|baseline))*\b",  # the builds that this CPU can run
         r"(?<=127\.0\.0\.1):\d+/\?token=[\w-]+",  # of a page
         r"^( engine +\d+ +\d+ +)[\d,]+",  # what they compared, all of them together
+        r"^( (?:call|engine alone) )[ .\d]+$",  # how long calls took
     )
 ]
 """What depends on the machine: not compared, except for the groups in it."""

@@ -10,6 +10,7 @@
 // or the number of steps.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -171,7 +172,7 @@ struct Group {
     }
 };
 
-struct Workspace;
+struct Team;
 
 // Elements that one instruction multiplies and adds: four bytes with VNNI, else two 16-bit numbers.
 #if defined(__AVX512VNNI__)
@@ -189,8 +190,9 @@ struct snn_network {
     std::vector<snn::Group> groups;
     int n_steps = 1;
     size_t message_row = 0;  // messages of all inputs at one step
-    std::mutex mutex;  // of the free workspaces
-    std::vector<std::unique_ptr<snn::Workspace>> free;
+    std::mutex mutex;  // of the free teams
+    std::vector<std::unique_ptr<snn::Team>> free;
+    std::atomic<int64_t> sample_ns{0};  // what a sample takes one thread; 0: not known yet
 
     snn_network();
     ~snn_network();

@@ -1,5 +1,4 @@
 // One population during one window: sum its synapses, let its neurons answer.
-#include "activity.hpp"
 #include "answer.hpp"
 #include "scattered.hpp"
 
@@ -31,7 +30,14 @@ class Layer {
           tile_(std::clamp(kTileBytes / (2 * steps_ * p_.block), 1,
                            std::min(columns_, kLargestTile))) {}
 
-    void run(Neurons &neurons) {
+    // Takes parts of the population until none is left: rows, or blocks of channels where there are
+    // more of those than rows.
+    void run(Neurons &neurons, Parts &parts) {
+        const int height = p_.shape.height, blocks = p_.shape.padded / lanes_;
+        const bool by_rows = height >= parts.count() || height >= blocks;
+        const int size = by_rows ? height : blocks;
+        int first, end;
+        if (!parts.take(size, first, end)) return;
         if (p_.repeats >= 0) return repeat();
         if (p_.given.wide) return run_wide(neurons);
         sort_groups();
@@ -41,21 +47,31 @@ class Layer {
         grow(work_.part, std::max(room, work_.held.size()));
         grow(work_.sums16, room);
         grow(work_.sums32, room);
-        for (int y = 0; y < p_.shape.height; ++y) {
-            for (int i : stepping_) {
-                GroupScratch &s = scratch(i);
-                if (!s.by_events) continue;
-                merge_rows(network_.groups[i], s.events, y, steps_, s.merged);
-                order_items(network_.groups[i], s.merged, columns_, tile_, steps_, s.items);
-            }
-            for (int c0 = 0; c0 < p_.shape.padded; c0 += lanes_) run_block(neurons, y, c0);
-        }
+        do {
+            if (by_rows)
+                run_rows(neurons, first, end, 0, blocks);
+            else
+                run_rows(neurons, 0, height, first, end);
+        } while (parts.take(size, first, end));
     }
 
   private:
     GroupScratch &scratch(int group) { return work_.groups[group]; }
     const Messages &messages(const Group &g) const { return work_.messages[g.given.source]; }
     const Population &source(const Group &g) const { return network_.populations[g.given.source]; }
+
+    // The rows y0.. to y1, and of these the blocks of channels b0.. to b1.
+    void run_rows(Neurons &neurons, int y0, int y1, int b0, int b1) {
+        for (int y = y0; y < y1; ++y) {
+            for (int i : stepping_) {
+                GroupScratch &s = scratch(i);
+                if (!s.by_events) continue;
+                merge_rows(network_.groups[i], s.events, y, steps_, s.merged);
+                order_items(network_.groups[i], s.merged, columns_, tile_, steps_, s.items);
+            }
+            for (int b = b0; b < b1; ++b) run_block(neurons, y, b * lanes_);
+        }
+    }
 
     // Which groups bring the same at every step, and how each of the others is computed.
     void sort_groups() {
@@ -336,25 +352,19 @@ void relay(const Population &source, const Messages &from, int steps, Messages &
 
 }  // namespace
 
-void advance(const snn_network &network, int index, const Window &window, bool trace,
+void advance(const snn_network &network, int index, const Window &window, bool trace, Parts &parts,
              Workspace &work) {
     const Population &p = network.populations[index];
-    const int steps = p.given.held ? 1 : window.steps;
     if (p.relays) {
-        const Population &source = network.populations[network.groups[p.groups[0]].given.source];
-        relay(source, work.messages[network.groups[p.groups[0]].given.source], steps,
-              work.messages[index]);
-    } else if (!p.input()) {
-        Neurons neurons(network, index, window, work);
-        if (trace && p.readout()) {
-            grow(work.potentials, size_t(window.steps) * p.shape.lanes());
-            neurons.trace(true);
-        }
-        Layer(network, index, window, work).run(neurons);
+        int first, end;
+        if (!parts.take(1, first, end)) return;
+        const int from = network.groups[p.groups[0]].given.source;
+        return relay(network.populations[from], work.messages[from],
+                     p.given.held ? 1 : window.steps, work.messages[index]);
     }
-    if (!p.readout())
-        count(p, work.messages[index], steps, window.counting, work.counts[index],
-              work.sums[index]);
+    Neurons neurons(network, index, window, work);
+    neurons.trace(trace && p.readout());
+    Layer(network, index, window, work).run(neurons, parts);
 }
 
 }  // namespace snn

@@ -189,6 +189,7 @@ size_t replay(const Library &library, const Case &given) {
         int32_t(given.synapses.size()), given.n_steps, message, sizeof message);
     if (!network) fail("%s: %s", given.name.data(), message);
     size_t bytes = 0;
+    int way = 0;
     for (const double dense_above : kDenseAbove) {
         Found outputs(given.expected.outputs, false), activity(given.expected.activity, true),
             traces(given.expected.traces, false);
@@ -201,6 +202,9 @@ size_t replay(const Library &library, const Case &given) {
         batch.activity = activity.pointers<int64_t>();
         batch.traces = traces.pointers<void>();
         batch.dense_above = dense_above;
+        // Each way to divide the work once.
+        batch.n_threads = 1 + int(way % 3);
+        batch.shared = way++ % 2;
         if (const int outcome = library.run(network, &batch))
             fail("%s, dense above %g: outcome %d", given.name.data(), dense_above, outcome);
         bytes += traces.compare(given, dense_above, "messages") +

@@ -26,6 +26,10 @@ class Tally {
     void empty(Array<Total> &totals) {
         if (!added_) return;
         for (size_t i = 0, n = recent_.size(); i < n; ++i) totals[i] += recent_[i];
+        clear();
+    }
+
+    void clear() {
         std::fill(recent_.begin(), recent_.end(), uint16_t(0));
         added_ = 0;
     }

@@ -34,6 +34,7 @@ const int32_t kLayout[] = {
     static_cast<int32_t>(sizeof(snn_batch)),
     BATCH(n_samples), BATCH(input_steps), BATCH(messages), BATCH(message_bytes), BATCH(outputs),
     BATCH(activity), BATCH(traces), BATCH(dense_above),
+    BATCH(n_threads), BATCH(shared), BATCH(state),
 };
 
 }  // namespace

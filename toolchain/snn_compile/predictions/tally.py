@@ -24,6 +24,11 @@ _DIGITS = 4
 class Tally(Protocol):
     """Figures of an output, in the order of its samples."""
 
+    @property
+    def expected(self) -> Expected:
+        """What is expected of the output."""
+        ...
+
     def add(self, values: Array, answers: Array) -> None:
         """Count the next samples: the output's values, and the answers that they are."""
         ...

@@ -95,6 +95,9 @@ class Batch(Structure):
         ("activity", POINTER(Int64)),
         ("traces", POINTER(c_void_p)),
         ("dense_above", c_double),
+        ("n_threads", c_int32),
+        ("shared", c_int32),
+        ("state", c_void_p),
     )
 
 
@@ -130,6 +133,10 @@ def declare(library: ctypes.CDLL) -> None:
     )
     library.snn_engine_network_free.restype = None
     library.snn_engine_network_free.argtypes = (c_void_p,)
+    library.snn_engine_state_new.restype = c_void_p
+    library.snn_engine_state_new.argtypes = (c_void_p,)
+    library.snn_engine_state_free.restype = None
+    library.snn_engine_state_free.argtypes = (c_void_p,)
     library.snn_engine_run.restype = ctypes.c_int
     library.snn_engine_run.argtypes = (c_void_p, POINTER(Batch))
 
@@ -141,10 +148,14 @@ class Description:
         program: the network.
         held: whether the inputs' messages are equal at every step.
         digits: whether counts are sent as their binary digits.
+        endless: whether potentials are kept from window to window, so that nothing bounds them.
     """
 
-    def __init__(self, program: QuantizedGraph, held: bool, digits: bool = False) -> None:
+    def __init__(
+        self, program: QuantizedGraph, held: bool, *, digits: bool = False, endless: bool = False
+    ) -> None:
         self._counted = COUNT_DIGITS if digits else COUNT_VALUES
+        self._endless = endless
         self._alive: list[npt.NDArray[np.generic]] = []
         self._held = {node.id: held or program.window.n_steps == 1 for node in program.inputs}
         nodes: list[Input | quantized.Population] = [*program.inputs, *program.populations]
@@ -185,7 +196,7 @@ class Description:
             **shape,
             held=self._held[node.id],
             wide=not fits_31_bits(program, node),
-            saturates=may_saturate(program, node),
+            saturates=self._endless or may_saturate(program, node),
             low=low,
             high=high,
             limit=min(node.state.max, VOLTAGE_LIMIT),
