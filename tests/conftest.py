@@ -39,28 +39,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slowest-files", type=int, default=0, help="say which N files took longest")
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Have each worker import its share of all tests before the rest.
-
-    pytest rewrites what is asserted, which takes longer than all else that is done to collect
-    tests, and keeps it for whoever comes next. Workers that go through the files in the same order
-    find nothing kept: in a fresh clone all do it all.
-    """
-    config = session.config
-    workers = getattr(config, "workerinput", None)
-    if workers is None or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
-        return
-    number = int(workers["workerid"].removeprefix("gw"))
-    for path in sorted(ROOT.glob("tests/**/test_*.py"))[number :: workers["workercount"]]:
-        known = set(sys.modules)
-        try:
-            assert pytest.Module.from_parent(session, path=path).obj
-        except (Exception, pytest.skip.Exception):  # it is said when tests are collected
-            for name in set(sys.modules) - known:
-                if getattr(sys.modules[name], "__file__", None) == str(path):
-                    del sys.modules[name]
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # What compiles C++ takes a minute at a stretch: first, so that no worker is left alone with it.
     items.sort(key=lambda item: "packaging" not in item.path.parts)
