@@ -24,6 +24,7 @@ from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.errors import UsageError
 from snn_compile.fit import fit_passes
 from snn_compile.ir import ann as ops
+from snn_compile.ir import spiking
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import Encoding, InputEncoding, OutputDecoding, join_encodings
@@ -118,6 +119,8 @@ def lower(
     convert = conversion(folded, encoding, scales, samples, options, coding, curves, drives)
     with threadpool_limits(BLAS_THREADS):
         quantization = convert(folded, observe).graph
+    if options.rounding == "reconstructed":
+        scales |= _learned_scales(quantization.network)
     return Lowering(
         folded,
         encoding,
@@ -158,7 +161,7 @@ def conversion(
     if samples is not None:
         frames = encoded_rows(encoding, samples.x)
         for adjust in _adjustments(folded, samples.x, frames, scales, options, coding):
-            if isinstance(adjust, FitLayers):
+            if isinstance(adjust, FitLayers | Reconstruct):
                 adjust = replace(adjust, drives=drives)
             passes = passes.then(adjust)
     passes = passes.then(Prove()).then(Schedule(coding.window))
@@ -241,6 +244,12 @@ def _scales(
         caps=caps,
         per_layer=per_layer,
     )
+
+
+def _learned_scales(network: SpikingGraph) -> dict[NodeId, Float]:
+    """Full scales of populations whose levels have a size."""
+    found = [p for p in network.populations if isinstance(p, spiking.GradedNeurons)]
+    return {p.id: p.threshold * p.levels for p in found if not p.relay}
 
 
 def _curves(
@@ -326,11 +335,12 @@ def _adjustments(
     # Weights, biases and potentials could all compensate the same timing error; potentials do so
     # best (fashion_vggbn, rate, T = 8: 91.15 % on 2,000 images, with refitted weights 90.45).
     potentials = options.potential_calibration and correction is Correction.POTENTIALS
-    if options.rounding != "nearest":
-        biases = options.bias_correction and not potentials
+    biases = options.bias_correction and not potentials
+    reconstructs = options.rounding == "reconstructed"
+    if options.rounding != "nearest" and not (reconstructs and coding.single_step):
         yield FitLayers(folded, x, frames, biases, refits=not potentials)
-    if options.rounding == "reconstructed":
-        yield Reconstruct(folded, x, frames)
+    if reconstructs:
+        yield Reconstruct(folded, x, frames, biases)
     if potentials:
         yield CalibratePotentials(folded, x, frames, scales, options.bias_correction)
     elif options.bias_correction and options.rounding == "nearest":

@@ -36,6 +36,7 @@ from snn_compile.samples.rows import Rows
 from snn_compile.sim import bounds
 from snn_compile.sim.kernels import Array
 
+Drives = dict[NodeId, Array]
 MAX_SAMPLES = 1024
 MESSAGES = 1 << 24
 """Maximal number of samples, and of messages of the largest layer, of the fit."""
@@ -83,6 +84,24 @@ class FitLayers:
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
         """The same program with other weights and biases, within the bounds of overflow."""
         program = quantization.program
+        n, sites, target = self.targets(program)
+        sweep, populations = Sweep(program, self.frames[:n]), program.populations
+        with counted(self.name, len(populations)) as advance:
+            for population in populations:
+                if population.id in target:
+                    at, drives = sites[population.id], target.pop(population.id)
+                    present = replace(quantization, program=program)
+                    program = self.fitted(present, population, sweep, at, drives)
+                if isinstance(population, Neurons):
+                    edited = program.graph[population.id]
+                    if not isinstance(edited, Neurons):
+                        raise TypeError(f"'{population.id}' is no longer a population of its kind")
+                    sweep.advance(edited, sweep.currents(edited))
+                advance(1)
+        return PassResult(replace(quantization, program=program))
+
+    def targets(self, program: QuantizedGraph) -> tuple[int, dict[NodeId, Sites], Drives]:
+        """How many samples are taken, and sites and the float network's drives there, by layer."""
         n = _n_samples(len(self.frames), program.graph, program.window.n_steps)
         known = set(rectifiers_and_outputs(self.folded))
         sites = {
@@ -91,25 +110,32 @@ class FitLayers:
             if population.id in known
         }
         shared = None if self.drives is None else self.drives.at(self.folded, sites)
-        target = shared or float_drives(self.folded, self.x[:n], sites)
-        sweep, populations = Sweep(program, self.frames[:n]), program.populations
-        with counted(self.name, len(populations)) as advance:
-            for population in populations:
-                if population.id in known:
-                    numbers = quantization.numbers[population.id]
-                    layer = _Layer(quantization.network, program, population, numbers)
-                    drives = target.pop(population.id)
-                    found = layer.fit(sweep, sites[population.id], drives, self.refits)
-                    bias = self.refits and self.biases
-                    program = self._changed(program, population, found, bias=bias)
-                    sweep.replace_weights(program, list(program.synapses_into(population)))
-                if isinstance(population, Neurons):
-                    edited = program.graph[population.id]
-                    if not isinstance(edited, Neurons):
-                        raise TypeError(f"'{population.id}' is no longer a population of its kind")
-                    sweep.advance(edited, sweep.currents(edited))
-                advance(1)
-        return PassResult(replace(quantization, program=program))
+        return n, sites, shared or float_drives(self.folded, self.x[:n], sites)
+
+    def fitted(
+        self,
+        quantization: Quantization,
+        population: Population,
+        sweep: Sweep,
+        sites: Sites,
+        drives: Array,
+    ) -> QuantizedGraph:
+        """The program with one layer fitted; the sweep continues with it.
+
+        Args:
+            quantization: the network, with all layers before this one as they will be.
+            population: the layer's.
+            sweep: the traversal, at this layer.
+            sites: of the layer.
+            drives: of the float network at the sites, (C, S).
+        """
+        numbers = quantization.numbers[population.id]
+        layer = _Layer(quantization.network, quantization.program, population, numbers)
+        found = layer.fit(sweep, sites, drives, self.refits)
+        bias = self.refits and self.biases
+        program = self._changed(quantization.program, population, found, bias=bias)
+        sweep.replace_weights(program, list(program.synapses_into(population)))
+        return program
 
     def _changed(
         self, program: QuantizedGraph, population: Population, found: _Found, *, bias: bool
