@@ -250,8 +250,13 @@ def _within_bounds(quantization: Quantization, network: BlockNetwork) -> Quantiz
         limit = min(population.state.max, VOLTAGE_LIMIT)
         if bounds.states(graph, population, window.n_steps).magnitude > limit:
             return None
-    real = resized(quantization.network, network.sizes())
-    return replace(quantization, program=QuantizedGraph(graph, window), network=real)
+    sizes = network.sizes()
+    carried = {name: sizes[name] for name in sizes.keys() & network.carriers.keys()}
+    numbers = dict(quantization.numbers)
+    for name, ratio in carried.items():  # a step of a relay is a level
+        numbers[name] = replace(numbers[name], unit=numbers[name].unit * ratio)
+    real = resized(quantization.network, sizes)
+    return Quantization(QuantizedGraph(graph, window), numbers, real)
 
 
 def resized(network: SpikingGraph, ratios: Mapping[NodeId, Float]) -> SpikingGraph:
@@ -289,6 +294,7 @@ def _over_time(program: QuantizedGraph) -> Finding:
         " have no gradient, so that weights are compensated",
         code="not-reconstructed",
         hint="codings whose layers wait for each other are reconstructed: sync, radix, graded",
+        warning=True,
     )
 
 
