@@ -110,6 +110,7 @@ class Batch {
     }
 
     void clear_activity(State &state) {
+        if (!batch_.activity) return;
         for (auto &counts : state.counts) std::fill(counts.begin(), counts.end(), 0);
         for (auto &sums : state.sums) std::fill(sums.begin(), sums.end(), 0);
         for (Messages &m : state.messages) m.tally.clear();  // a batch may have failed
