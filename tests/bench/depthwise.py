@@ -11,9 +11,9 @@ of four speakers, tested on the other two. ``--speech`` is a clone of Free Spoke
 (github.com/Jakobovski/free-spoken-digit-dataset); features are those of ``examples/make_kws.py``.
 
 Printed are, for each cell of ``CELLS``, the points lost against the file in floating point, how
-many answers agree, and the squared error of the outputs as a share of their variance; ``--layers`` adds
-what the report says of each layer. A network that the folder has already is not trained again. Half
-a minute to train each, ten seconds a cell.
+many answers agree, and the squared error of the outputs as a share of their variance; ``--layers``
+adds what the report says of each layer. A network that the folder has already is not trained again.
+Half a minute to train each, ten seconds a cell.
 """
 
 from __future__ import annotations
