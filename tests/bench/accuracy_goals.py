@@ -21,7 +21,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ KIND = {name: "plain" for name in w8a8.MODELS}
 ARMS: dict[str, dict[str, Any]] = {
     "default": {},
     "nearest": {"rounding": "nearest"},
-    "compensated": {"rounding": "compensated"},
+    "reconstructed": {"rounding": "reconstructed"},
     "max": {"thresholds": "max"},
     "percentile:99.9": {"thresholds": "percentile:99.9"},
 }
@@ -118,8 +118,16 @@ class Cell:
 
 def measure(cell: Cell, model: Path, calibrate: np.ndarray, x: np.ndarray) -> dict[str, Any]:
     """Answers of a compiled network, and what they take on Loihi 2."""
+    outputs, spent = run_compiled(model, calibrate, x, **cell.options)
+    return {"answers": outputs.reshape(len(x), -1).argmax(axis=1), **spent}
+
+
+def run_compiled(
+    model: Path, calibrate: np.ndarray, x: np.ndarray, **options: Any
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """The first output of a compiled network, and what an inference takes on Loihi 2."""
     begin = time.process_time()
-    compiled = compile_model(model, calibrate=calibrate, emit=(), **cell.options)
+    compiled = compile_model(model, calibrate=calibrate, emit=(), **options)
     seconds = time.process_time() - begin
     run = compiled.simulate(x)
     output, decoding = next(iter(compiled.decodings.items()))
@@ -127,8 +135,7 @@ def measure(cell: Cell, model: Path, calibrate: np.ndarray, x: np.ndarray) -> di
     program = compiled.program
     mapped = map_program(program, load_target(compiled.report["target"], None)).graph
     inputs = {node.id for node in program.inputs}
-    return {
-        "answers": decoding(run.outputs[output]).reshape(len(x), -1).argmax(axis=1),
+    return decoding(run.outputs[output]), {
         "steps": program.total_steps,
         "spikes": sum(float(sent.sum()) for name, sent in mean.items() if name not in inputs),
         "microjoules": 1e6 * bill(mapped, mean).dynamic.value,
@@ -198,25 +205,32 @@ def shown(arguments: argparse.Namespace, known: dict[str, Any]) -> Iterator[list
             f"{found.low:.2f} to {found.high:.2f}",
             "" if goal is None else f"{goal:g}",
             "" if goal is None else verdict(lost, goal),
-            f"{entry['steps']:,}",
-            f"{entry['spikes']:,.0f}",
-            f"{entry['microjoules']:.4g}",
-            f"{entry['cores']:,}",
-            f"{entry['cpu']:.0f}",
+            *spent(entry),
         ]
 
 
-def markdown(lines: list[list[str]]) -> str:
-    """The table for the page."""
-    kinds = ["---", "---", "---", *["---:"] * (len(TITLES) - 3)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (list(TITLES), kinds, *lines)) + "\n"
+def spent(entry: dict[str, Any]) -> list[str]:
+    """What an inference takes, and the compilation."""
+    return [
+        f"{entry['steps']:,}",
+        f"{entry['spikes']:,.0f}",
+        f"{entry['microjoules']:.4g}",
+        f"{entry['cores']:,}",
+        f"{entry['cpu']:.0f}",
+    ]
 
 
-def write(table: str) -> None:
-    """Put the table below its mark in the page."""
-    before, mark, after = PAGE.read_text().partition(MARKS + "\n")
+def markdown(titles: Sequence[str], lines: list[list[str]], n_words: int = 3) -> str:
+    """A table for the page; the first columns are words."""
+    kinds = [*["---"] * n_words, *["---:"] * (len(titles) - n_words)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (list(titles), kinds, *lines)) + "\n"
+
+
+def write(table: str, mark: str = MARKS) -> None:
+    """Put a table below its mark in the page."""
+    before, mark, after = PAGE.read_text().partition(mark + "\n")
     if not mark:
-        raise SystemExit(f"{PAGE.name} has no line {MARKS}")
+        raise SystemExit(f"{PAGE.name} has no such line")
     rest = after.splitlines(keepends=True)
     n = next((k for k, line in enumerate(rest) if not line.startswith("|")), len(rest))
     PAGE.write_text(before + mark + table + "".join(rest[n:]))
@@ -240,7 +254,7 @@ def main(words: list[str] | None = None) -> None:
         run(arguments, known)
     lines = list(shown(arguments, known))
     if arguments.write:
-        write(markdown(lines))
+        write(markdown(TITLES, lines))
         return
     table = Table(*TITLES, title="points lost without labels")
     for line in lines:

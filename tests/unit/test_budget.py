@@ -15,13 +15,16 @@ from onnx_models import model, node
 from snn_compile.codings import coding_of
 from snn_compile.convert.calibrate import calibrate
 from snn_compile.errors import CompileError, CompileErrors
+from snn_compile.ir.graph import NodeId
 from snn_compile.ir.text import to_text
 from snn_compile.lowering import at_widths, lower
 from snn_compile.options import CompileOptions, LayerOptions
 from snn_compile.options.budget import read_budget
 from snn_compile.pipeline.budget import knapsack
 from snn_compile.pipeline.budget.knapsack import Front
+from snn_compile.pipeline.budget.versions import Choice, Measured, Versions
 from snn_compile.pipeline.driver import check_model, compile_model
+from snn_compile.pipeline.values import ValueCodec
 from snn_compile.report import html, schema
 from snn_compile.report.budget_drawing import budget_drawing
 from snn_compile.samples.arrays import Samples
@@ -149,12 +152,13 @@ def memory_of(report):
 def test_the_memory_is_within_the_budget_and_the_choice_the_best_of_all(kept):
     budget = kept.report["budget"]
     assert memory_of(kept.report) == budget["chosen"]["cost"] <= budget["limit"] == 1100
-    chosen = {layer["name"]: layer["weight_bits"] for layer in budget["layers"]}
+    chosen = {choice["layer"]: choice["bits"] for choice in budget["choices"]}
     for layer in kept.report["layers"]:
         assert chosen.get(layer["name"], 8) == layer["weight_bits"]
-    rows = [list(zip(one["cost"], one["error"], strict=True)) for one in budget["layers"]]
+    rows = [list(zip(one["cost"], one["error"], strict=True)) for one in budget["choices"]]
     sums = [tuple(map(sum, zip(*choice, strict=True))) for choice in itertools.product(*rows)]
-    least = min(error for cost, error in sums if cost + budget["others"] <= budget["limit"])
+    spent = sum(one["cost"][one["widths"].index(one["bits"])] for one in budget["choices"])
+    least = min(error for cost, error in sums if cost <= spent)
     assert budget["chosen"]["predicted_error"] == pytest.approx(budget["base_error"] + least)
     assert min(chosen.values()) < 8
     # Of the network, not of a prediction: with all bits, it is nearer to the float network.
@@ -179,8 +183,9 @@ def test_the_report_shows_it(kept):
     assert len(drawing.rows) == 3
     page = html.render(kept.report)
     assert 'id="budget"' in page
-    broken = {**schema.plain(kept.report["budget"]), "widths": [8]}
-    assert "lacks a width" in schema.complaint({**schema.plain(kept.report), "budget": broken})
+    broken = schema.plain(kept.report)
+    broken["budget"]["choices"][0]["widths"] = [8]
+    assert "lacks a width" in schema.complaint(broken)
 
 
 def test_a_budget_that_cannot_be_kept_names_the_smallest_that_can(network, tmp_path):
@@ -195,17 +200,36 @@ def test_a_budget_that_cannot_be_kept_names_the_smallest_that_can(network, tmp_p
 
 
 def test_energy_is_that_of_the_bill_and_stated_widths_are_kept(network):
-    options = {"layers": (LayerOptions("relu1", weight_bits=6),), "coding": "graded"}
-    options["evaluate"] = (network[1], None)
+    stated = (LayerOptions("relu1", weight_bits=6), LayerOptions("relu2", payload_bits=7))
+    options = {"layers": stated, "coding": "graded", "evaluate": (network[1], None)}
     ends = compiled(network, budget="energy=1000", **options).report["budget"]["front"]
-    limit = (ends[0]["cost"] + ends[-1]["cost"]) / 2
-    found = compiled(network, budget=f"energy={limit}", **options).report
-    energy = 1e6 * found["cost"]["energy"]["dynamic"]["value"]
-    assert energy == pytest.approx(found["budget"]["chosen"]["cost"])
+    limit = 0.8 * ends[0]["cost"] + 0.2 * ends[-1]["cost"]
+    found = compiled(network, budget=f"energy={limit}", **options)
+    report, choices = found.report, found.report["budget"]["choices"]
+    energy = 1e6 * report["cost"]["energy"]["dynamic"]["value"]
+    assert energy == pytest.approx(report["budget"]["chosen"]["cost"])
     assert energy <= limit < ends[-1]["cost"]
-    bits = {layer["name"]: layer["weight_bits"] for layer in found["layers"]}
-    assert bits["relu1"] == 6
-    assert [layer["name"] for layer in found["budget"]["layers"]] == ["relu2", "y.output"]
+    assert {layer["name"]: layer["weight_bits"] for layer in report["layers"]}["relu1"] == 6
+    assert [(one["layer"], one["option"]) for one in choices] == [
+        ("relu2", "weight_bits"),
+        ("y.output", "weight_bits"),
+        ("relu1", "payload_bits"),
+    ]
+    # The options as they came out give the same network, without a budget.
+    layers = tuple(LayerOptions(**one) for one in report["options"]["layers"]["value"])
+    again = compiled(network, **{**options, "layers": layers})
+    assert to_text(again.program) == to_text(found.program)
+    assert choices[2]["bits"] < 8
+    assert schema.complaint(schema.plain(report)) == ""
+    assert "payloads" in html.render(report)
+
+
+def test_an_interrupted_search_goes_on_with_what_it_found():
+    choice = Choice(NodeId("relu"), "weight_bits", (8, 4), (2.0, 1.0), (0.0, 0.5))
+    point = Measured((4,), 1.0, 0.5, None, None)
+    versions, arrays = Versions((choice,), 0.0, 0.1, 64, (point,), (point,)), {}
+    kept = ValueCodec().encode(versions, arrays, "kept")
+    assert ValueCodec().decode(kept, arrays) == versions
 
 
 def test_a_budget_requires_samples(network):

@@ -248,15 +248,16 @@ class Layer {
         const size_t step = size_t(block), pixel = step * steps_;
         const bool only_held = stepping_.empty() && !sparse_;
         sum_held(y, c0, false, work_.held.data());
-        const bool direct =
-            stepping_.size() == 1 && held_.empty() && !sparse_ && in_16_bits(stepping_[0]);
+        // A group whose sums the neurons take as they are, and one that they add by themselves.
+        int direct = -1, tap = -1;
+        if (held_.empty() && !sparse_) find_direct(direct, tap);
         for (int x0 = 0; x0 < columns_; x0 += tile_) {
             const int n = std::min(tile_, columns_ - x0);
             int left = 0, right = 0;
-            if (direct) {
-                const int e = network_.groups[stepping_[0]].given.exponent;
+            if (direct >= 0) {
+                const int e = network_.groups[direct].given.exponent;
                 left = std::max(e, 0), right = std::max(-e, 0);
-                sum_group(stepping_[0], y, x0, n, c0, work_.sums16.data());
+                sum_group(direct, y, x0, n, c0, work_.sums16.data());
             } else if (!only_held) {
                 join(y, x0, n, c0);
             }
@@ -265,13 +266,38 @@ class Layer {
                 neurons.answer_row(
                     Stretch<int32_t>{work_.held.data() + size_t(x) * lanes_, 0, 0, 0, block}, n,
                     step, y, x, c0);
-            else if (direct)
+            else if (tap >= 0)
+                answer_with_tap(neurons, network_.groups[tap], n, left, right, y, x, c0);
+            else if (direct >= 0)
                 neurons.answer_row(Stretch<int16_t>{work_.sums16.data(), step, left, right, block},
                                    n, pixel, y, x, c0);
             else
                 neurons.answer_row(Stretch<int32_t>{work_.sums32.data(), step, 0, 0, block}, n,
                                    pixel, y, x, c0);
         }
+    }
+
+    // Neurons answer that add the weights of one group, where a spike comes, by themselves.
+    void answer_with_tap(Neurons &neurons, const Group &g, int n, int left, int right, int y, int x,
+                         int c0) {
+        const size_t step = size_t(p_.block);
+        Stretch<int16_t> sums{work_.sums16.data(), step, left, right, p_.block};
+        sums.tap = g.tap.data() + c0;
+        sums.bits_apart = messages(g).step_words(g.in) * 4;
+        for (int k = 0; k < n; ++k, sums.sums += step * steps_, x += p_.fold) {
+            sums.bits = spikes_at(messages(g).map(g.in, 0), g.in, y, x, c0);
+            neurons.answer(sums, y, x, c0);
+        }
+    }
+
+    void find_direct(int &direct, int &tap) {
+        const size_t n = stepping_.size();
+        if (n == 1 && in_16_bits(stepping_[0])) direct = stepping_[0];
+        if (n != 2 || !p_.spikes() || !p_.narrow_state()) return;
+        for (int k : {0, 1})
+            if (in_16_bits(stepping_[k]) && single_tap(stepping_[1 - k]) &&
+                network_.groups[stepping_[1 - k]].in_place())
+                direct = stepping_[k], tap = stepping_[1 - k];
     }
 
     // The sums of all groups for a tile: (tile, steps, block).

@@ -22,8 +22,6 @@ from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
-    from snn_compile.cli.growing import GrowingNpz
-    from snn_compile.ir.fixedpoint import Int
     from snn_compile.predictions.columns import OutputColumns
     from snn_compile.samples.arrays import Samples
     from snn_compile.samples.outputs import Expected

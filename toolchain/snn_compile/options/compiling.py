@@ -259,7 +259,8 @@ class CompileOptions(TracedOptions):
         None,
         budget(),
         "Synapse memory of all cores, or dynamic energy of an inference: each layer gets the weight"
-        " bits with the least error of the outputs within it. Requires --calibrate.",
+        " bits (for energy, payload bits too) with the least error of the outputs within it."
+        " Requires --calibrate.",
         _NUMBERS,
         _FLOAT,
     )

@@ -30,6 +30,11 @@ def percentile_of(method: str) -> float | None:
     return float(match[1]) if match else None
 
 
+def literal(name: str) -> str:
+    """The pattern that matches one name alone."""
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
 @dataclass(frozen=True)
 class LayerOptions:
     """Options in a configuration file for the layers that a pattern matches.

@@ -34,7 +34,8 @@ from snn_compile.passes import (
     Instruments,
     Pass,
 )
-from snn_compile.pipeline.budget.settle import Start, within_budget
+from snn_compile.pipeline.budget.meter import Start
+from snn_compile.pipeline.budget.settle import within_budget
 from snn_compile.pipeline.data_trial import tried_on_model
 from snn_compile.pipeline.described_data import describe_data, with_class_names
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task, finish, pass_observer
@@ -364,7 +365,7 @@ def _prepare(
         folded, scales = retrain(folded, statistics, options, coding)
         statistics = calibrated(folded, samples.calibrate, journal, "calibrate retrained")
 
-    def lower(options: CompileOptions, name: str) -> Lowering:
+    def lower(options: CompileOptions, folded: ANNGraph, name: str) -> Lowering:
         parts = folded, statistics, samples.calibrate, options, coding, journal, observe, scales
         return lowered_from(*parts, drives, name)
 

@@ -50,6 +50,7 @@ from snn_compile.ir.spelled import Scanner
 from snn_compile.ir.spelling import spell
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.passes import Finding
+from snn_compile.pipeline.budget.versions import Choice, Measured, Versions
 from snn_compile.quantize.calibrate_potentials import CalibratePotentials
 from snn_compile.quantize.calibrate_resets import CalibrateResets
 from snn_compile.quantize.correct_biases import CorrectBiases
@@ -102,6 +103,7 @@ _PARTS = (
     *(QuantizedGraph, LayerNumbers, InputEncoding, JoinedEncoding, States, Curve),
     *(Target, Figure, Constant, Times, Confidence),
     *(Calibration, Activations, OutputDecoding, Finding, Answers, Loss),
+    *(Versions, Measured, Choice),
 )
 _NODES = [
     kind

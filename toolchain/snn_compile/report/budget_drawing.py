@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,7 @@ class Drawing:
         places: places of the costs' labels.
         measure: what the heights are.
         unit: of the costs.
-        rows: of the table: layer, width, cost, added error.
+        rows: of the table: layer, what, width, cost, added error.
     """
 
     marks: tuple[Mark, ...]
@@ -51,13 +51,13 @@ class Drawing:
     places: tuple[tuple[float, str], ...]
     measure: str
     unit: str
-    rows: tuple[tuple[str, int, str, str], ...]
+    rows: tuple[tuple[str, str, int, str, str], ...]
 
 
 def budget_drawing(report: Mapping[str, Any]) -> Drawing | None:
     """The drawing of a report; None without a budget, or where no layer had a choice."""
     budget = report.get("budget")
-    if not budget or not budget["layers"]:
+    if not budget or not budget["choices"]:
         return None
     chosen, front, uniform = budget["chosen"], budget["front"], budget["uniform"]
     networks = [*front, *uniform, chosen]
@@ -66,7 +66,8 @@ def budget_drawing(report: Mapping[str, Any]) -> Drawing | None:
     least = 100 / budget["samples"] if is_judged else 0.01
 
     def loss(one: Mapping[str, Any]) -> float:
-        value = one["lost"] if is_judged else 100 * one["error"]
+        error = one["predicted_error"] if one["error"] is None else one["error"]
+        value = one["lost"] if is_judged else 100 * error
         return float(min(max(value, least), _HIGHEST))
 
     costs = [one["cost"] for one in networks]
@@ -84,15 +85,16 @@ def budget_drawing(report: Mapping[str, Any]) -> Drawing | None:
 
     def mark(one: Mapping[str, Any], kind: str, label: str) -> Mark:
         lost = "" if one["lost"] is None else f", {one['lost']:.2f} points lost"
+        made = "" if one["error"] is None else f", measured {one['error']:.3g}"
         title = (
-            f"{figures.number(one['cost'])} {budget['unit']}: error {one['error']:.3g},"
-            f" by layers {one['predicted_error']:.3g}{lost}"
+            f"{figures.number(one['cost'])} {budget['unit']}: error by layers"
+            f" {one['predicted_error']:.3g}{made}{lost}"
         )
         return Mark(across(one["cost"]), height(loss(one)), kind, label, title)
 
     ordered = sorted(front, key=lambda one: float(one["cost"]))
     on_front = [mark(one, "front", "") for one in ordered]
-    equal = [mark(one, "uniform", f"{one['weight_bits'][0]} bit") for one in uniform]
+    equal = [mark(one, "uniform", f"{max(one['weight_bits'])} bit") for one in uniform]
     return Drawing(
         (*on_front, *equal, mark(chosen, "answer", "")),
         path((one.x, one.y) for one in on_front),
@@ -105,13 +107,12 @@ def budget_drawing(report: Mapping[str, Any]) -> Drawing | None:
     )
 
 
-def _rows(budget: Mapping[str, Any]) -> Sequence[tuple[str, int, str, str]]:
-    found = []
-    for layer in budget["layers"]:
-        column = budget["widths"].index(layer["weight_bits"])
-        cost, error = layer["cost"][column], layer["error"][column]
-        found.append((layer["name"], layer["weight_bits"], figures.number(cost), f"{error:.2g}"))
-    return found
+def _rows(budget: Mapping[str, Any]) -> Iterator[tuple[str, str, int, str, str]]:
+    for choice in budget["choices"]:
+        column = choice["widths"].index(choice["bits"])
+        cost, error = choice["cost"][column], choice["error"][column]
+        words = choice["option"].replace("_bits", "s")
+        yield choice["layer"], words, choice["bits"], figures.number(cost), f"{error:.2g}"
 
 
 def _decades(least: float, most: float) -> list[float]:

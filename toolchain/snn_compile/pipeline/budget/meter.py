@@ -9,6 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from snn_compile.codings import Coding
+from snn_compile.convert.calibrate import Calibration
+from snn_compile.convert.linear import Float
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph
@@ -19,9 +21,10 @@ from snn_compile.numerics import products
 from snn_compile.options import CompileOptions
 from snn_compile.options.budget import MEMORY
 from snn_compile.quantize.quantize import Quantization
-from snn_compile.quantize.widths import Width
+from snn_compile.quantize.shared_drives import SharedDrives
 from snn_compile.report import metrics
 from snn_compile.report.ladder import Ladder
+from snn_compile.samples.arrays import Samples
 from snn_compile.samples.outputs import Expected
 from snn_compile.samples.rows import Array
 from snn_compile.sim import engine
@@ -35,23 +38,32 @@ FEWEST_SAMPLES = 32
 MICRO = 1e6
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A network put together from layers of several widths.
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What a conversion starts from.
 
     Attributes:
-        widths: of the layers that have a choice.
-        cost: bytes or microjoules.
-        predicted: error of the outputs, as the layers add up.
-        error: as measured.
-        lost: points lost against the float network; None if no output can be judged.
+        folded: the float network.
+        statistics: of its activations.
+        calibrate: samples to measure on.
+        coding: of the network.
+        given: trained full scales.
+        drives: what calibration recorded.
     """
 
-    widths: tuple[Width, ...]
-    cost: float
-    predicted: float
-    error: float
-    lost: float | None
+    folded: ANNGraph
+    statistics: Calibration
+    calibrate: Samples | None
+    coding: Coding
+    given: Mapping[NodeId, Float] | None = None
+    drives: SharedDrives | None = None
+
+    @property
+    def samples(self) -> Samples:
+        """The samples, where there are any."""
+        if self.calibrate is None:
+            raise TypeError("there are no samples to measure on")
+        return self.calibrate
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,17 +128,6 @@ class Meter:
         rungs = self._ladder.rungs[0], self._ladder.judged(self._ladder.answers_of(outputs))
         return metrics.most_points_lost(*map(metrics.of_rung, rungs))
 
-    def judged(
-        self,
-        chosen: Mapping[NodeId, Width],
-        cost: float,
-        predicted: float,
-        outputs: Sequence[Array],
-    ) -> Measured:
-        """What a network with a width for each layer costs, and how far off its outputs are."""
-        widths = tuple(chosen.values())
-        return Measured(widths, cost, predicted, self.error(outputs), self.points(outputs))
-
     def completed(self, network: Quantization) -> QuantizedGraph:
         """A network after the passes that schedule it and fit it to the target."""
         return completion(self.options, self.coding)(network).graph.program
@@ -149,17 +150,21 @@ class Meter:
                 bits = placed.demand.synapse_memory_bits
                 found[placed.population] = found.get(placed.population, 0.0) + bits / 8
             return found
-        shares = self._bill(mapped).layers.items()
+        shares = self._bill(mapped, mapped.program).layers.items()
         return {name: MICRO * share.energy.value for name, share in shares}
 
     def spent(self, mapped: MappedProgram, quantity: str) -> float:
         """Bytes or microjoules of a network."""
         if quantity == MEMORY:
             return sum(self.by_layer(mapped, quantity).values())
-        return MICRO * self._bill(mapped).dynamic.value
+        return self.energy(mapped, mapped.program)
 
-    def _bill(self, mapped: MappedProgram) -> Bill:
-        sent = engine.run(mapped.program, self.frames).activity
+    def energy(self, mapped: MappedProgram, program: QuantizedGraph) -> float:
+        """Microjoules of a network on its cores with the messages that a network sends."""
+        return MICRO * self._bill(mapped, program).dynamic.value
+
+    def _bill(self, mapped: MappedProgram, program: QuantizedGraph) -> Bill:
+        sent = engine.run(program, self.frames).activity
         return bill(mapped, {name: counts / len(self.x) for name, counts in sent.items()})
 
 
