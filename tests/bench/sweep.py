@@ -5,7 +5,7 @@
 The sweep over two workers loses one of them to SIGKILL after some points, is then killed itself in
 the same way, and is resumed; the one on a Dask cluster of two processes loses a worker. Every seal
 must be that of the serial run. The table in docs/how-to/sweep.md is printed by this program.
-Takes about half an hour of processor time. ``--few`` takes 6 points, at 4 time steps; an empty
+Takes about half an hour of processor time. ``--few`` takes 3 points, at 4 time steps; an empty
 ``--cluster`` leaves Dask out.
 """
 
@@ -26,9 +26,10 @@ import shared_models
 import w8a8
 
 MODEL = "cifar10_resnet20"
-GRID = ["--coding", "radix,sync,rate", "--weight-bits", "4,8", "--no-emit"]
-WHOLE, FEW = ["-T", "4,8", "--thresholds", "mmse,max"], ["-T", "4"]
-KILLED = {24: (4, 10), 6: (1, 3)}
+GRID = ["--coding", "radix,sync,rate", "--no-emit"]
+WHOLE = ["-T", "4,8", "--weight-bits", "4,8", "--thresholds", "mmse,max"]
+FEW = ["-T", "4", "--weight-bits", "8"]
+KILLED = {24: (4, 10), 3: (1, 2)}
 """Points after which a worker is killed, and the sweep, by the size of the grid."""
 CALL = [sys.executable, "-c", "from snn_compile.cli import main; raise SystemExit(main())"]
 DEADLINE = 3600.0
