@@ -223,7 +223,10 @@ def _console(page: Page, fence: Fence, needs: frozenset[str]) -> Iterator[Step]:
 
 
 def run(
-    page: Page, folder: Path, provided: Mapping[str, Mapping[str, str]]
+    page: Page,
+    folder: Path,
+    provided: Mapping[str, Mapping[str, str]],
+    programs: Path | None = None,
 ) -> Iterator[tuple[Step, list[str]]]:
     """Run the steps whose needs are provided, in a folder; each with the lines that it printed.
 
@@ -231,6 +234,7 @@ def run(
         page: a page.
         folder: an empty one.
         provided: for each need that is met, variables of the environment.
+        programs: a folder of programs that come before others of their names.
 
     Raises:
         PageError: a command failed.
@@ -241,10 +245,13 @@ def run(
     shutil.copytree(ROOT / "examples", folder / "examples", ignore=bytecode)
     steps = [step for step in page.steps if step.needs <= provided.keys()]
     script = PREAMBLE + "".join(f"{step.command}\n{AFTER_EACH}\n" for step in steps)
+    variables = environment(provided)
+    if programs:
+        variables["PATH"] = f"{programs}{os.pathsep}{variables['PATH']}"
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=folder,
-        env=environment(provided),
+        env=variables,
         stdout=subprocess.PIPE,
         text=True,
         encoding="utf-8",

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quantized_cases import CODINGS, NETWORKS, Case, same
+from anns import INPUT, Net
+from quantized_cases import CODINGS, NETWORKS, SAME, Case, same
 from snn_compile import compile_model
 from snn_compile.codings.graded import Graded
 from snn_compile.convert.calibrate import calibrate
@@ -18,6 +19,7 @@ from snn_compile.ir.quantized import VOLTAGE_LIMIT
 from snn_compile.ir.text import to_text
 from snn_compile.passes import watched
 from snn_compile.quantize import fit_layers
+from snn_compile.quantize.calibrate_potentials import CalibratePotentials
 from snn_compile.quantize.fit_layers import FitLayers, foreseen
 from snn_compile.quantize.sites import rectifiers_and_outputs
 from snn_compile.sim import ann, bounds, reference
@@ -52,6 +54,41 @@ def test_answers_to_fresh_samples_come_nearer(name, coding):
     found = error(fitted(case))
     assert found < 0.8 * error(case.quantization)
     assert found < 0.9 * error(case.corrected())
+
+
+def separable(seed=4):
+    """Depthwise and pointwise layers in turn, whose few weights have no errors that cancel."""
+    net = Net((2, 8, 8), seed=seed)
+    x = net.relu(net.conv(INPUT, 6, geometry=SAME))
+    for _ in range(2):
+        x = net.relu(net.conv(x, 6, geometry=replace(SAME, groups=6)))
+        x = net.relu(net.conv(x, 6, (1, 1)))
+    net.dense(net.flatten(net.average_pool(x, (4, 4))), 4)
+    return net.build()
+
+
+def test_weights_and_initial_potentials_compensate_different_parts_of_an_error():
+    """In rate coding: better than either, and the layers behind are given what will be sent."""
+    network = separable()
+    x = np.random.default_rng(1).normal(size=(256, *network.input.shape))
+    case = Case(network, CODINGS["rate"], 8, x=x)
+    frames = case.encoding(x)
+    fresh = np.random.default_rng(2).normal(size=(200, *network.input.shape))
+    wanted = ann.evaluate(case.folded, fresh)
+    potentials = CalibratePotentials(case.folded, x, frames, case.scales)
+
+    def error(*passes):
+        quantization = case.quantization
+        for one in passes:
+            quantization = one(quantization).graph
+        return ((answers(case, quantization, fresh) - wanted) ** 2).mean()
+
+    fit = FitLayers(case.folded, x, frames, biases=False, starts=case.scales)
+    alone, rounded = replace(fit, starts=None), replace(fit, starts=None, refits=False)
+    both = error(fit, potentials)
+    assert both < 0.8 * error(rounded, potentials)
+    assert both < error(alone, potentials)
+    assert both < error(replace(fit, biases=True, starts=None))
 
 
 def test_progress_counts_the_layers():

@@ -20,6 +20,11 @@ struct Stretch {
     // are apart.
     int pixels = 1;
     size_t apart = 0, lanes_apart = 0;
+    // Weights that are still to be added where a bit is set (`add_single_tap`), if there are any: of
+    // these lanes, and their bits, `bits_apart` between steps.
+    const int32_t *tap = nullptr;
+    const uint16_t *bits = nullptr;
+    size_t bits_apart = 0;
 
     template <class T>
     SNN_INLINE Lanes<T> at(int t, int lane, int pixel = 0) const {
@@ -103,23 +108,26 @@ class Neurons {
 
     template <class Model, class A, class State>
     void spike(const Stretch<A> &sums, State &state, int y, int x, int c0) {
+        if constexpr (sizeof(A) == 2 && sizeof(typename Model::Integer) == 4)
+            if (sums.tap) return spike_stretch<Model, true, true>(sums, state, y, x, c0);
         if (sums.left | sums.right)
-            spike_stretch<Model, true>(sums, state, y, x, c0);
+            spike_stretch<Model, true, false>(sums, state, y, x, c0);
         else
-            spike_stretch<Model, false>(sums, state, y, x, c0);
+            spike_stretch<Model, false, false>(sums, state, y, x, c0);
     }
 
-    template <class Model, bool Shifts, class A, class State>
+    template <class Model, bool Shifts, bool Taps, class A, class State>
     void spike_stretch(const Stretch<A> &sums, State &state, int y, int x, int c0) {
         // As many as leave room for their potentials in the registers.
         int c = 0;
         if constexpr (kBytes >= 64)
             for (; c + 64 <= sums.width; c += 64)
-                spike_lanes<Model, 4, Shifts>(sums, state, y, x, c0, c);
+                spike_lanes<Model, 4, Shifts, Taps>(sums, state, y, x, c0, c);
         if constexpr (kBytes >= 32)
             for (; c + 32 <= sums.width; c += 32)
-                spike_lanes<Model, 2, Shifts>(sums, state, y, x, c0, c);
-        for (; c < sums.width; c += 16) spike_lanes<Model, 1, Shifts>(sums, state, y, x, c0, c);
+                spike_lanes<Model, 2, Shifts, Taps>(sums, state, y, x, c0, c);
+        for (; c < sums.width; c += 16)
+            spike_lanes<Model, 1, Shifts, Taps>(sums, state, y, x, c0, c);
     }
 
     // Where spikes go, 16 bits for 16 neurons: how far the next step is, and the negative ones.
@@ -139,7 +147,7 @@ class Neurons {
     };
 
     // N times 16 neurons: their independent chains of additions keep the processor busy.
-    template <class Model, int N, bool Shifts, class A, class State>
+    template <class Model, int N, bool Shifts, bool Taps, class A, class State>
     void spike_lanes(const Stretch<A> &sums, State &state, int y, int x, int c0, int c) {
         using T = typename Model::Integer;
         const Shape &s = p_.shape;
@@ -160,11 +168,15 @@ class Neurons {
         const A *a = sums.sums + c;
         const size_t a_step = sums.step;
         const int left = sums.left, right = sums.right, steps = window_.steps;
-        for (int t = 0; t < steps; ++t, a += a_step, out.spikes += out.step)
+        const uint16_t *bits = Taps ? sums.bits + c / kLanes : nullptr;
+        const size_t apart = sums.bits_apart;
+        for (int t = 0; t < steps; ++t, a += a_step, bits += apart, out.spikes += out.step)
 #pragma GCC unroll 4
             for (int j = 0; j < N; ++j) {
                 Lanes<T> sum = Lanes<T>::from(a + j * kLanes);
                 if constexpr (Shifts) sum = (sum << left) >> right;
+                if constexpr (Taps)
+                    sum = add_where(bits[j], Lanes<T>::at(sums.tap + c + j * kLanes), sum);
                 out.put(j, neurons[j].step(sum));
             }
         if (keeps)

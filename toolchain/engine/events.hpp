@@ -1,15 +1,15 @@
 // Event-driven sums: rows of weights, gathered by the spikes that an output pixel sees.
 //
 // Spikes become lists of offsets into the weights (`Events`). What an output pixel sees at a step has
-// to be one contiguous stretch and cost one loop: with a loop for each row of the kernel, the
-// mispredicted loop ends would cost more than the sums. Lists are put together in one of two ways:
+// to be one contiguous stretch, which costs one loop: with a loop for each row of the kernel, the
+// mispredicted loop ends would cost more than the sums. There are two ways to this:
 //
-//   by columns  The lists of a map go down its columns. For a row of output pixels, the stretches
-//               that the kernel's rows cut out of the columns are copied together (`Merged`), once
-//               for all pixels that see a column.
-//   by rows     Where neighbouring pixels are folded into one, a column holds few spikes and a pixel
-//               sees many columns. The lists go along the rows of the map, so that a word of bits
-//               holds several pixels; the stretches of a sum are copied together just before it.
+//   columns  The lists of a map go down its columns. For a row of output pixels, the stretches that
+//            the kernel's rows cut out of each column are copied together (`Merged`).
+//   strips   Where neighbouring pixels are folded into one, a column holds few spikes and a pixel
+//            sees many columns. What it sees are the bits of a strip of columns, a word of which has
+//            several pixels. A list goes down each strip; strips overlap, so that some spikes are
+//            listed twice, but nothing has to be copied.
 //
 // A row of weights holds bytes, `weight + 128`. Added as 16-bit numbers they give, in one register,
 // the sums of the even bytes plus 256 times those of the odd ones, and shifted right by 8 the sums
@@ -24,34 +24,39 @@ namespace snn {
 constexpr int kLargestTile = 16;  // pixels that are gathered together
 
 struct Events {
-    // Of rows of weights, in bytes, as if column 0 (and by columns, row 0) met tap (0, 0).
-    Array<uint32_t> offset;
-    // Where the list of a pixel begins: [step][column][row], + 1; by rows,
-    // of each step: [sign][row][column], + 1, and padding.
-    Array<uint32_t> start;
+    Array<uint32_t>
+        offset;             // of rows of weights, in bytes, as if row 0 and column 0 met tap (0, 0)
+    Array<uint32_t> start;  // [step][column or strip][row], + 1: where the list of a pixel begins
 };
 
-// A row of the map under the kernel: where its starts are among those of a step, and what its
-// offsets lack.
-struct RowSeen {
-    size_t at;
-    uint32_t base;
-};
-
-// What output pixels of one row see.
+// What output pixels of one row see: [step][column], + 1, into the offsets.
 struct Merged {
-    // By columns: [step][column], + 1, into the offsets.
     Array<uint32_t> offset, start;
     const uint32_t *offsets = nullptr;
     const uint32_t *begin = nullptr, *end = nullptr;  // of the column 0 at step 0
     size_t column = 1, step = 0;                      // how far the next ones are
-    // By rows.
-    std::vector<RowSeen> rows;
-    Array<uint32_t> list;  // of one sum
 };
 
-// Appends the positions of the bits of a word, times 2**shift, plus a base. May write up to 16
-// entries beyond the ones that count.
+#if defined(__AVX2__) && !defined(__AVX512VBMI2__)
+// The positions of the bits of a byte, lowest first.
+struct BitsOfByte {
+    alignas(64) uint8_t at[256][8] = {};
+    constexpr BitsOfByte() {
+        for (int byte = 0; byte < 256; ++byte)
+            for (int bit = 0, n = 0; bit < 8; ++bit)
+                if (byte >> bit & 1) at[byte][n++] = uint8_t(bit);
+    }
+};
+static constexpr BitsOfByte kBitsOfByte;
+
+SNN_INLINE __m128i load_half(const uint8_t *from) {
+    return _mm_loadl_epi64(reinterpret_cast<const __m128i *>(from));
+}
+#endif
+
+// Appends the positions of the bits of a word, of which only the first `Bits` may be set, times
+// 2**shift, plus a base. May write up to 16 entries beyond the ones that count.
+template <int Bits = 64>
 SNN_INLINE uint32_t *positions(uint64_t word, uint32_t base, int shift, uint32_t *to) {
     const int n = __builtin_popcountll(word);
 #if defined(__AVX512VBMI2__)
@@ -75,20 +80,36 @@ SNN_INLINE uint32_t *positions(uint64_t word, uint32_t base, int shift, uint32_t
 #else
     // A fixed number of writes whatever the word holds: a loop that ends with its last bit would be
     // mispredicted at every word.
-    for (int i = 0; i < 4; ++i) {
-        to[i] = base + (uint32_t(__builtin_ctzll(word | 1ull << 63)) << shift);
-        word &= word - 1;
+    const auto lowest = [&](int from, int end, uint64_t guard) {
+        for (int i = from; i < end; ++i) {
+            to[i] = base + (uint32_t(__builtin_ctzll(word | guard)) << shift);
+            word &= word - 1;
+        }
+    };
+#if defined(__AVX2__)
+    if (n <= 4) {
+        lowest(0, 4, 1ull << 63);
+        return to + n;
     }
+    const __m128i by = _mm_cvtsi32_si128(shift);
+    const __m256i next = _mm256_set1_epi32(8 << shift);
+    __m256i from = _mm256_set1_epi32(int(base));
+#pragma GCC unroll 8
+    for (int i = 0; i < Bits; i += 8) {
+        const uint8_t byte = uint8_t(word >> i);
+        const __m256i at = _mm256_cvtepu8_epi32(load_half(kBitsOfByte.at[byte]));
+        store(to, _mm256_add_epi32(_mm256_sll_epi32(at, by), from));
+        from = _mm256_add_epi32(from, next);
+        to += __builtin_popcount(byte);
+    }
+    return to;
+#else
+    lowest(0, 4, 1ull << 63);
     if (n > 4) {
-        for (int i = 4; i < 12; ++i) {
-            to[i] = base + (uint32_t(__builtin_ctzll(word | 1ull << 63)) << shift);
-            word &= word - 1;
-        }
-        for (int i = 12; i < n; ++i) {
-            to[i] = base + (uint32_t(__builtin_ctzll(word)) << shift);
-            word &= word - 1;
-        }
+        lowest(4, 12, 1ull << 63);
+        lowest(12, n, 0);
     }
+#endif
 #endif
     return to + n;
 }
@@ -146,55 +167,55 @@ void list_all(const Group &g, const Messages &m, int steps, Events &events) {
     }
 }
 
-// Starts of a step: in an odd number of cache lines, or those of successive steps would all want the
-// same places of the cache.
-inline size_t starts_by_rows(const Group &g) {
-    return (g.signs * g.in.pixels() + 4) / 32 * 32 + 48;
-}
-
-// Lists of all spikes of a map, for all steps and signs: row by row. `Columns` is how many pixels a
-// word of bits holds; of a pixel with several words, 1.
-template <int Columns>
-void list_rows(const Group &g, const Messages &m, int steps, Events &events) {
+// The same strip by strip: what each of the folded pixels of a row sees.
+inline void list_strips(const Group &g, const Messages &m, int steps, Events &events) {
     const Shape &s = g.in;
-    const int shift = __builtin_ctz(g.block), width = s.width;
-    const int words = int(s.row_words()), of_pixel = std::max(1, s.padded / 64);
-    uint32_t *const first = events.offset.data();
-    uint32_t *to = first;
-    const uint64_t *word = m.bits.data();
+    const int shift = __builtin_ctz(g.block), height = s.height, signs = g.signs;
+    const int sign_rows = g.sign_rows(), tap_rows = g.taps_x * g.pixel_rows();
+    const size_t row_bytes = s.row_words() * 8, map_bytes = s.words() * 8;
+    const int32_t *const order_y = g.y.order.data(), *const rank_y = g.y.rank.data();
+    uint32_t *const __restrict first = events.offset.data();
+    uint32_t *__restrict to = first;
+    uint32_t *__restrict start = events.start.data();
     for (int t = 0; t < steps; ++t) {
-        uint32_t *start = events.start.data() + t * starts_by_rows(g);
-        for (int r = 0; r < g.signs * s.height; ++r, start += width)
-            for (int i = 0; i < words; ++i, ++word) {
-                const uint32_t before = uint32_t(to - first);
-                if constexpr (Columns > 1)  // the last word may write into the row that follows
-                    for (int k = 0; k < Columns; ++k)
-                        start[i * Columns + k] =
-                            before + uint32_t(__builtin_popcountll(
-                                         *word & ((1ull << (k * 64 / Columns)) - 1)));
-                else if (i % of_pixel == 0)
-                    start[i / of_pixel] = before;
-                to = positions(*word, uint32_t(i * 64) << shift, shift, to);
+        const uint8_t *map = reinterpret_cast<const uint8_t *>(m.map(s, t));
+        for (size_t i = 0; i < g.strips.begin.size(); ++i) {
+            const int begin = g.strips.begin[i] * s.padded;
+            const int bits = g.strips.end[i] * s.padded - begin;
+            const int first_tap = begin - g.strips.first[i] * s.padded;
+            const int words = bits / 64 * 64;
+            const uint64_t last = (1ull << (bits - words)) - 1;  // of the bits after the last word
+            for (int j = 0; j < height; ++j) {
+                *start++ = uint32_t(to - first);
+                const uint8_t *from = map + order_y[j] * row_bytes + begin / 8;
+                uint32_t base = uint32_t(rank_y[j] * tap_rows + first_tap) << shift;
+                for (int sign = 0; sign < signs; ++sign) {
+                    for (int k = 0; k < words; k += 64)
+                        to = positions(load<uint64_t>(from + k / 8), base + (uint32_t(k) << shift),
+                                       shift, to);
+                    const uint64_t rest = last ? load<uint64_t>(from + words / 8) & last : 0;
+                    const uint32_t at = base + (uint32_t(words) << shift);
+                    if (last >> 32)
+                        to = positions(rest, at, shift, to);
+                    else if (last)
+                        to = positions<32>(rest, at, shift, to);
+                    from += map_bytes;
+                    base += uint32_t(sign_rows) << shift;
+                }
             }
-        *start = uint32_t(to - first);
+        }
     }
+    *start = uint32_t(to - first);
 }
 
 inline void list_events(const Group &g, const Messages &m, int steps, Events &events) {
-    // Room for what `positions`, `copy_list` and `list_rows` may write or read beyond the end.
-    grow(events.offset, m.n_spikes + 128);
-    grow(events.start, steps * (g.by_rows ? starts_by_rows(g) : g.in.pixels()) + 1);
-    if (g.by_rows) {
-        switch (g.in.padded) {
-            case 16:
-                return list_rows<4>(g, m, steps, events);
-            case 32:
-                return list_rows<2>(g, m, steps, events);
-            default:
-                return list_rows<1>(g, m, steps, events);
-        }
-    }
-    if (g.signs == 1)
+    const size_t strips = g.strips.begin.size();
+    // Room for what `positions` and `copy_list` may write beyond the end.
+    grow(events.offset, (strips ? g.most_strips : 1) * m.n_spikes + 128);
+    grow(events.start, size_t(steps) * (strips ? strips * g.in.height : g.in.pixels()) + 1);
+    if (strips)
+        list_strips(g, m, steps, events);
+    else if (g.signs == 1)
         list_all<1>(g, m, steps, events);
     else
         list_all<2>(g, m, steps, events);
@@ -209,47 +230,17 @@ SNN_INLINE uint32_t *copy_list(const uint32_t *from, uint32_t n, uint32_t *to) {
     return to + n;
 }
 
-// As `copy_list`, with `base` added to each. Most stretches of folded pixels end within what is
-// copied without asking.
-SNN_INLINE uint32_t *copy_with_base(const uint32_t *from, uint32_t n, uint32_t base, uint32_t *to) {
-    constexpr int bytes = std::min(kBytes, 32);  // wider ones would all straddle cache lines
-    using U = Vector<uint32_t, bytes>;
-    constexpr uint32_t per = bytes / 4, unasked = 3 * per;
-    const U add = U{} + base;
-    for (uint32_t j = 0; j < unasked; j += per) store(to + j, load<U>(from + j) + add);
-    for (uint32_t j = unasked; j < n; j += per) store(to + j, load<U>(from + j) + add);
-    return to + n;
-}
-
-// The rows of the map that the output row y sees.
-inline void rows_seen(const Group &g, const Events &events, int y, Merged &merged) {
-    const Shape &s = g.in;
-    const int shift = __builtin_ctz(g.block);
-    merged.rows.clear();
-    for (int j = g.y.begin[y]; j < g.y.end[y]; ++j)
-        for (int sign = 0; sign < g.signs; ++sign) {
-            const size_t row = size_t(sign) * s.height + g.y.order[j];
-            const int tap = g.y.rank[j] - g.y.first[y];
-            const size_t weights = size_t(tap) * g.taps_x * g.pixel_rows() + sign * g.sign_rows();
-            merged.rows.push_back({row * s.width, uint32_t(weights << shift)});
-        }
-    grow(merged.list, size_t(g.kh()) * g.taps_x * g.pixel_rows() + 64);
-    merged.offsets = events.offset.data();
-    merged.begin = events.start.data();
-    merged.step = starts_by_rows(g);
-}
-
 // What the output row y sees: for every column, the lists of the rows under the kernel.
 inline void merge_rows(const Group &g, const Events &events, int y, int steps, Merged &merged) {
-    if (g.by_rows) return rows_seen(g, events, y, merged);
     const Shape &s = g.in;
     const uint32_t *start = events.start.data();
-    if (g.taps_x == 1) {  // a pixel sees one column: its stretch is there already
+    const size_t strips = g.strips.begin.size();
+    if (g.taps_x == 1 || strips) {  // a pixel sees one column or strip: its stretch is there already
         merged.offsets = events.offset.data();
         merged.begin = start + g.y.begin[y];
         merged.end = start + g.y.end[y] - s.height;  // of the column before the end
         merged.column = s.height;
-        merged.step = s.pixels();
+        merged.step = strips ? strips * s.height : s.pixels();
         return;
     }
     const int begin = g.y.begin[y], rows = g.y.end[y] - begin, width = s.width;
@@ -310,7 +301,7 @@ struct Sums {
     }
 };
 
-// One sum to gather: how many rows, from where in the offsets (of its first row), and which pixel
+// One sum to gather: how many rows, from where in the offsets, and which pixel
 // and step it is for.
 struct Item {
     uint32_t n, first, pixel, step;
@@ -326,16 +317,8 @@ template <class F>
 SNN_INLINE void each_sum(const Group &g, const Merged &merged, int x0, int pixels, int steps, F f) {
     for (int p = 0; p < pixels; ++p) {
         const int from = g.x.begin[x0 + p], to = g.x.end[x0 + p];
-        if (from == to || (g.by_rows && merged.rows.empty())) {  // nothing but padding
+        if (from == to) {  // nothing but padding
             for (int t = 0; t < steps; ++t) f(p, t, 0, 0);
-        } else if (g.by_rows) {
-            const uint32_t *start = merged.begin;
-            for (int t = 0; t < steps; ++t, start += merged.step) {
-                uint32_t n = 0;
-                for (const RowSeen &row : merged.rows)
-                    n += start[row.at + to] - start[row.at + from];
-                f(p, t, start[merged.rows[0].at + from], n);
-            }
         } else {
             const uint32_t *begin = merged.begin + from * merged.column;
             const uint32_t *end = merged.end + to * merged.column;
@@ -355,13 +338,15 @@ inline void order_items(const Group &g, const Merged &merged, int columns, int t
     Item *into = items.ordered.data();
     for (int x0 = 0; x0 < columns; x0 += tile) {
         const int pixels = std::min(tile, columns - x0);
-        uint32_t at[most + 2] = {};
+        uint32_t at[most + 2] = {}, largest = 0;
         Item *found = items.found.data();
         each_sum(g, merged, x0, pixels, steps, [&](int p, int t, uint32_t first, uint32_t n) {
             *found++ = {n, first, uint32_t(p), uint32_t(t)};
-            ++at[std::min(n, most) + 1];
+            n = std::min(n, most);
+            ++at[n + 1];
+            largest = std::max(largest, n);
         });
-        for (uint32_t n = 1; n <= most; ++n) at[n] += at[n - 1];
+        for (uint32_t n = 1; n <= largest; ++n) at[n] += at[n - 1];
         for (const Item *item = items.found.data(); item < found; ++item)
             into[at[std::min(item->n, most)]++] = *item;
         into += size_t(pixels) * steps;
@@ -369,40 +354,30 @@ inline void order_items(const Group &g, const Merged &merged, int columns, int t
 }
 
 // The sums of a tile of output pixels from (y, x0) on, at all steps: (pixels, steps, block).
-template <int Bytes, int N, bool ByRows, class A>
-void gather_tile(const Group &g, Merged &merged, const Item *items, int block, int y, int x0,
+template <int Bytes, int N, class A>
+void gather_tile(const Group &g, const Merged &merged, const Item *items, int block, int y, int x0,
                  int pixels, int steps, A *to) {
     constexpr int kBlock = Bytes * N;
     const uint8_t *rows[kLargestTile];  // of the weights, as the first tap of each pixel meets them
     for (int p = 0; p < pixels; ++p) {
-        const int64_t met = g.x.first[x0 + p] * int64_t(g.column_rows()) +
-                            (ByRows ? 0 : g.y.first[y] * int64_t(g.taps_x * g.pixel_rows()));
-        rows[p] = g.rows.data() + (int64_t(block) * int64_t(g.n_rows) - met) * kBlock;
+        const int64_t met = int64_t(g.y.first[y]) * g.taps_x + g.x.first[x0 + p];
+        rows[p] =
+            g.rows.data() + (int64_t(block) * int64_t(g.n_rows) - met * g.pixel_rows()) * kBlock;
     }
+    const uint32_t *const offsets = merged.offsets;
     for (const Item *item = items, *end = items + pixels * steps; item < end; ++item) {
         A *const sum = to + (item->pixel * steps + item->step) * kBlock;
         const uint8_t *const weights = rows[item->pixel];
-        const uint32_t *offsets = merged.offsets + item->first;
-        if constexpr (ByRows) {
-            const uint32_t *from = merged.begin + item->step * merged.step + g.x.begin[x0 + item->pixel];
-            const int columns = g.x.end[x0 + item->pixel] - g.x.begin[x0 + item->pixel];
-            uint32_t *list = merged.list.data();
-            for (const RowSeen &row : merged.rows) {
-                const uint32_t first = from[row.at];
-                list = copy_with_base(merged.offsets + first, from[row.at + columns] - first, row.base, list);
-            }
-            offsets = merged.list.data();
-        }
         Sums<Bytes, N> sums;
         if constexpr (sizeof(A) == 2) {
-            sums.gather(weights, offsets, item->n);
+            sums.gather(weights, offsets + item->first, item->n);
             sums.write(sum);
         } else {
             // 256 rows of bytes always fit 16 bits.
             std::fill(sum, sum + kBlock, 0);
             for (uint32_t e = 0; e < item->n; e += 256) {
                 int16_t part[kBlock];
-                sums.gather(weights, offsets + e, std::min(256u, item->n - e));
+                sums.gather(weights, offsets + item->first + e, std::min(256u, item->n - e));
                 sums.write(part);
                 for (int i = 0; i < kBlock; ++i) sum[i] += part[i];
             }
@@ -412,19 +387,16 @@ void gather_tile(const Group &g, Merged &merged, const Item *items, int block, i
 
 // Blocks are read in as large registers as they fill.
 template <int Block, class A>
-void gather_block(const Group &g, Merged &merged, const Item *items, int block, int y, int x0,
+void gather_block(const Group &g, const Merged &merged, const Item *items, int block, int y, int x0,
                   int pixels, int steps, A *to) {
     if constexpr (Block <= kBytes * 4) {
         constexpr int bytes = std::min(kBytes, Block);
-        if (g.by_rows)
-            gather_tile<bytes, Block / bytes, true>(g, merged, items, block, y, x0, pixels, steps, to);
-        else
-            gather_tile<bytes, Block / bytes, false>(g, merged, items, block, y, x0, pixels, steps, to);
+        gather_tile<bytes, Block / bytes>(g, merged, items, block, y, x0, pixels, steps, to);
     }
 }
 
 template <class A>
-void gather(const Group &g, Merged &merged, const Item *items, int block, int y, int x0,
+void gather(const Group &g, const Merged &merged, const Item *items, int block, int y, int x0,
             int pixels, int steps, A *to) {
     switch (g.block) {
 #define SNN_BLOCK(n) \

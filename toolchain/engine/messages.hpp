@@ -24,7 +24,8 @@ struct Messages {
         steps = p.given.held ? 1 : n_steps;
         signs = p.signs;
         zero = -std::min<int64_t>(p.given.low, 0);
-        if (p.spikes()) bits.assign(steps * signs * p.shape.words(), 0);
+        if (p.spikes())  // and a word that may be read beyond the last
+            bits.assign(steps * signs * p.shape.words() + 1, 0);
         if (p.values()) {
             n_planes = p.planes;
             planes.assign(size_t(n_planes) * steps * p.shape.lanes(), 0);

@@ -125,15 +125,18 @@ struct Group {
     int signs = 1;            // maps of spikes in a step of `in`; a flat map is one pixel with both
 
     // Events: rows of weights, [output block][tap row][tap column][sign][input channel][block], or
-    // by rows [output block][tap row][sign][tap column][input channel][block], as
-    // bytes offset by 128, in the order that the kernel's unpacking undoes. A negative spike has a
+    // by strips [output block][tap row][sign][tap column][input channel][block], as bytes
+    // offset by 128, in the order that the kernel's unpacking undoes. A negative spike has a
     // row of its own, of the weights with the other sign. Pixels folded into one block make one
     // kernel, wide enough for all of them.
     Array<uint8_t> rows;
     size_t n_rows = 0;
-    bool by_rows = false;  // how lists of spikes are put together, see events.hpp
-    int taps_x = 1;        // columns of that kernel
+    int taps_x = 1;  // columns of that kernel
     Axis y, x;
+    // Where lists go by strips (events.hpp): their columns, as `Axis` has them for each folded pixel;
+    // `x` then counts strips, and `most_strips` is how many see a column at most.
+    Axis strips;
+    size_t most_strips = 1;
 
     // Dense products: [output block of 64][run][group of elements][lane][kGroup].
     Array<int8_t> dense8;
@@ -144,7 +147,8 @@ struct Group {
     std::vector<Run> whole;  // the channels of a pixel
     Array<int32_t> sums;                 // of the weights of each output lane
     Array<int16_t> taps;                 // depthwise: [sign][tap][lane]
-    Array<int32_t> tap;                  // of a single tap of spikes of one sign, with its exponent
+    // Of a single tap of spikes of one sign, with its exponent; of each lane of the folded pixels.
+    Array<int32_t> tap;
     int map_channels = 0;                // channels of a map, padded to kGroup
 
     // Sparse: by source neuron, in the engine's order.
@@ -158,11 +162,17 @@ struct Group {
     int kh() const { return given.kernel[0]; }
     int kw() const { return given.kernel[1]; }
     bool single_tap() const { return !tap.empty(); }
+    // Whether its single tap meets the pixel at the target's own place.
+    bool in_place() const {
+        return single_tap() && given.stride[0] == 1 && given.stride[1] == 1 && !given.top &&
+               !given.left && in.height == out.height && in.width == out.width;
+    }
     // Rows of weights that the spikes of one pixel choose from.
     int pixel_rows() const { return signs * in.padded; }
     // Rows of weights between those of one tap column and the next, and between those of the signs.
-    int column_rows() const { return by_rows ? in.padded : pixel_rows(); }
-    int sign_rows() const { return by_rows ? taps_x * in.padded : in.padded; }
+    int column_rows() const { return by_strips() ? in.padded : pixel_rows(); }
+    int sign_rows() const { return by_strips() ? taps_x * in.padded : in.padded; }
+    bool by_strips() const { return !strips.begin.empty(); }
     // Height and width of the padded map that dense products read.
     int map_height() const {
         return (out.height - 1) * given.stride[0] + (kh() - 1) * given.dilation[0] + 1;

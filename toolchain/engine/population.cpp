@@ -16,6 +16,9 @@ constexpr double kDenseAbove = 0.90;
 // Sums of a tile stay in the second-level cache until the neurons take them.
 constexpr int kTileBytes = 64 << 10;
 
+// Sums of a strip of rows stay in the first.
+constexpr size_t kStripBytes = 8 << 10;
+
 class Layer {
   public:
     Layer(const snn_network &network, int index, const Window &window, Workspace &work)
@@ -35,23 +38,29 @@ class Layer {
     void run(Neurons &neurons, Parts &parts) {
         const int height = p_.shape.height, blocks = p_.shape.padded / lanes_;
         const bool by_rows = height >= parts.count() || height >= blocks;
-        const int size = by_rows ? height : blocks;
+        const int unit = by_rows && has_squares() ? 2 : 1;  // rows that are computed together
+        const int size = (by_rows ? height : blocks) / unit;
         int first, end;
         if (!parts.take(size, first, end)) return;
         if (p_.repeats >= 0) return repeat();
         if (p_.given.wide) return run_wide(neurons);
         sort_groups();
         const int block = p_.block;
-        grow(work_.held, size_t(p_.shape.width) * lanes_);
+        const size_t row = size_t(p_.shape.width) * lanes_;
+        // Blocks of channels share the squares of two rows.
+        strip_ = blocks > 1 ? 2 : std::clamp(int(kStripBytes / (4 * row)), 1, height);
+        grow(work_.held, strip_ * row);
         const size_t room = size_t(tile_) * steps_ * block;
-        grow(work_.part, std::max(room, work_.held.size()));
+        grow(work_.part, std::max(room, row));
         grow(work_.sums16, room);
         grow(work_.sums32, room);
         do {
-            if (by_rows)
-                run_rows(neurons, first, end, 0, blocks);
+            const int y0 = by_rows ? first * unit : 0, y1 = by_rows ? end * unit : height;
+            const int b0 = by_rows ? 0 : first, b1 = by_rows ? blocks : end;
+            if (stepping_.empty() && !sparse_ && p_.values() && !p_.facts.states)
+                run_strips(neurons, y0, y1, b0, b1);
             else
-                run_rows(neurons, 0, height, first, end);
+                run_rows(neurons, y0, y1, b0, b1);
         } while (parts.take(size, first, end));
     }
 
@@ -60,7 +69,23 @@ class Layer {
     const Messages &messages(const Group &g) const { return work_.messages[g.given.source]; }
     const Population &source(const Group &g) const { return network_.populations[g.given.source]; }
 
-    // The rows y0.. to y1, and of these the blocks of channels b0.. to b1.
+    // The rows y0.. to y1 of the blocks of channels b0.. to b1, where sums are equal at each step and
+    // neurons keep no state: strips of rows, which answer together.
+    void run_strips(Neurons &neurons, int y0, int y1, int b0, int b1) {
+        const size_t row = size_t(p_.shape.width) * lanes_;
+        const bool alone = held_.size() == 1;  // then neurons shift the sum
+        const int e = alone ? network_.groups[held_[0]].given.exponent : 0;
+        int32_t *held = work_.held.data();
+        const Stretch<int32_t> sums{held, 0, std::max(e, 0), std::max(-e, 0), p_.block};
+        for (int y = y0; y < y1; y += strip_)
+            for (int b = b0; b < b1; ++b) {
+                const int n = std::min(strip_, y1 - y);
+                for (int r = 0; r < n; ++r) sum_held(y + r, b * lanes_, alone, held + r * row);
+                neurons.answer_row(sums, n * columns_, size_t(p_.block), y, 0, b * lanes_);
+            }
+    }
+
+    // The same where they are not.
     void run_rows(Neurons &neurons, int y0, int y1, int b0, int b1) {
         for (int y = y0; y < y1; ++y) {
             for (int i : stepping_) {
@@ -71,6 +96,11 @@ class Layer {
             }
             for (int b = b0; b < b1; ++b) run_block(neurons, y, b * lanes_);
         }
+    }
+
+    bool has_squares() const {
+        return std::any_of(p_.groups.begin(), p_.groups.end(),
+                           [&](int i) { return !network_.groups[i].squares.empty(); });
     }
 
     // Which groups bring the same at every step, and how each of the others is computed.
@@ -158,18 +188,18 @@ class Layer {
     }
 
     // What is the same at every step, of all pixels of row y: (columns, lanes).
-    // `held_alone`: there is one group, whose exponent is left to the neurons.
-    void sum_held(int y, int c0, bool held_alone) {
+    // `alone`: there is one group, whose exponent is left to the neurons.
+    void sum_held(int y, int c0, bool alone, int32_t *held) {
         const size_t n = size_t(p_.shape.width) * lanes_;
         for (size_t i = 0; i < held_.size(); ++i) {
             const Group &g = network_.groups[held_[i]];
-            int32_t *to = i ? work_.part.data() : work_.held.data();
+            int32_t *to = i ? work_.part.data() : held;
             GroupScratch &from = scratch(held_[i]);
             const int e = g.given.exponent, left = std::max(e, 0), right = std::max(-e, 0);
             if (i && g.one_to_one() && from.maps.size() == 1 && !messages(g).zero) {
                 add_one_to_one(g, from.maps[0].data.data() + map_at(g, y, 0),
                                size_t(g.given.stride[1]) * g.map_channels, p_.shape.width, c0,
-                               lanes_, left, right, work_.held.data());
+                               lanes_, left, right, held);
                 continue;
             }
             if (!g.squares.empty() && from.maps.size() == 1)
@@ -177,9 +207,7 @@ class Layer {
             else
                 products(g, from, map_at(g, y, 0), size_t(g.given.stride[1]) * g.map_channels,
                          p_.shape.width, c0, to, lanes_);
-            if (held_alone) continue;
-            const int32_t *base = i ? work_.held.data() : nullptr;
-            if (e || i) add_shifted(to, n, left, right, base, work_.held.data());
+            if (!alone && (e || i)) add_shifted(to, n, left, right, i ? held : nullptr, held);
         }
     }
 
@@ -219,37 +247,57 @@ class Layer {
         const int block = p_.block;
         const size_t step = size_t(block), pixel = step * steps_;
         const bool only_held = stepping_.empty() && !sparse_;
-        // Who answers at each step anew would shift the same sum each time.
-        const bool held_alone =
-            only_held && held_.size() == 1 && p_.values() && !p_.facts.states;
-        sum_held(y, c0, held_alone);
-        const bool direct =
-            stepping_.size() == 1 && held_.empty() && !sparse_ && in_16_bits(stepping_[0]);
+        sum_held(y, c0, false, work_.held.data());
+        // A group whose sums the neurons take as they are, and one that they add by themselves.
+        int direct = -1, tap = -1;
+        if (held_.empty() && !sparse_) find_direct(direct, tap);
         for (int x0 = 0; x0 < columns_; x0 += tile_) {
             const int n = std::min(tile_, columns_ - x0);
             int left = 0, right = 0;
-            const int only = direct ? stepping_[0] : held_alone ? held_[0] : -1;
-            if (only >= 0) {
-                const int e = network_.groups[only].given.exponent;
+            if (direct >= 0) {
+                const int e = network_.groups[direct].given.exponent;
                 left = std::max(e, 0), right = std::max(-e, 0);
-            }
-            if (direct) {
-                sum_group(stepping_[0], y, x0, n, c0, work_.sums16.data());
+                sum_group(direct, y, x0, n, c0, work_.sums16.data());
             } else if (!only_held) {
                 join(y, x0, n, c0);
             }
             const int x = x0 * p_.fold;
             if (only_held)
                 neurons.answer_row(
-                    Stretch<int32_t>{work_.held.data() + size_t(x) * lanes_, 0, left, right, block},
-                    n, step, y, x, c0);
-            else if (direct)
+                    Stretch<int32_t>{work_.held.data() + size_t(x) * lanes_, 0, 0, 0, block}, n,
+                    step, y, x, c0);
+            else if (tap >= 0)
+                answer_with_tap(neurons, network_.groups[tap], n, left, right, y, x, c0);
+            else if (direct >= 0)
                 neurons.answer_row(Stretch<int16_t>{work_.sums16.data(), step, left, right, block},
                                    n, pixel, y, x, c0);
             else
                 neurons.answer_row(Stretch<int32_t>{work_.sums32.data(), step, 0, 0, block}, n,
                                    pixel, y, x, c0);
         }
+    }
+
+    // Neurons answer that add the weights of one group, where a spike comes, by themselves.
+    void answer_with_tap(Neurons &neurons, const Group &g, int n, int left, int right, int y, int x,
+                         int c0) {
+        const size_t step = size_t(p_.block);
+        Stretch<int16_t> sums{work_.sums16.data(), step, left, right, p_.block};
+        sums.tap = g.tap.data() + c0;
+        sums.bits_apart = messages(g).step_words(g.in) * 4;
+        for (int k = 0; k < n; ++k, sums.sums += step * steps_, x += p_.fold) {
+            sums.bits = spikes_at(messages(g).map(g.in, 0), g.in, y, x, c0);
+            neurons.answer(sums, y, x, c0);
+        }
+    }
+
+    void find_direct(int &direct, int &tap) {
+        const size_t n = stepping_.size();
+        if (n == 1 && in_16_bits(stepping_[0])) direct = stepping_[0];
+        if (n != 2 || !p_.spikes() || !p_.narrow_state()) return;
+        for (int k : {0, 1})
+            if (in_16_bits(stepping_[k]) && single_tap(stepping_[1 - k]) &&
+                network_.groups[stepping_[1 - k]].in_place())
+                direct = stepping_[k], tap = stepping_[1 - k];
     }
 
     // The sums of all groups for a tile: (tile, steps, block).
@@ -338,6 +386,7 @@ class Layer {
     const int lanes_;    // of a pixel in a block
     const int columns_;  // of blocks in a row
     const int tile_;     // blocks of a row that are summed before their neurons answer
+    int strip_ = 1;      // rows whose neurons answer together
     std::vector<int> held_, stepping_;
     bool sparse_ = false;
 };

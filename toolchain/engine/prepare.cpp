@@ -141,6 +141,19 @@ Axis axis(int size, int outputs, int taps, int stride, int dilation, int padding
     return a;
 }
 
+// Has the lists of spikes go down strips of columns, one for each of the folded pixels of a row.
+void by_strips(Group &g) {
+    g.strips = g.x;
+    std::vector<size_t> seen(g.in.width, 0);
+    for (size_t i = 0; i < g.strips.begin.size(); ++i) {
+        for (int x = g.strips.begin[i]; x < g.strips.end[i]; ++x)
+            g.most_strips = std::max(g.most_strips, ++seen[x]);
+        g.x.begin[i] = int(i);
+        g.x.end[i] = int(i) + 1;
+        g.x.first[i] = 0;
+    }
+}
+
 // Rows of weights. P pixels folded into a block are one kernel with P * channels outputs: tap (a,
 // b) of its pixel p is column b + p * stride of that kernel, whose stride is P times as large.
 void pack_rows(Group &g, const Shape &source, int signs, const int8_t *weight) {
@@ -150,12 +163,12 @@ void pack_rows(Group &g, const Shape &source, int signs, const int8_t *weight) {
         g.y = g.x = axis(1, 1, 1, 1, 1, 0);
     } else {
         g.taps_x = g.kw() + (g.fold - 1) * sx;
-        g.by_rows = g.fold > 1;
         g.n_rows = size_t(g.kh()) * g.taps_x * g.pixel_rows();
         g.y = axis(g.in.height, g.out.height, g.kh(), g.given.stride[0], g.given.dilation[0],
                    g.given.top);
         g.x = axis(g.in.width, g.out.width / g.fold, g.taps_x, sx * g.fold, g.given.dilation[1],
                    g.given.left);
+        if (g.fold > 1) by_strips(g);
     }
     const int blocks = g.fold > 1 ? 1 : g.out.padded / g.block;
     g.rows.assign(blocks * g.n_rows * g.block + 64, 128);
@@ -290,8 +303,9 @@ void pack_taps(Group &g, const int8_t *weight) {
 void pack_single_tap(Group &g) {
     if (g.signs != 1 || g.kh() * g.kw() != 1) return;
     const int e = g.given.exponent;
-    for (int16_t w : g.taps)
-        g.tap.push_back(e >= 0 ? int32_t(int64_t(w) * (int64_t(1) << e)) : w >> std::min(-e, 31));
+    for (int pixel = 0; pixel < g.fold; ++pixel)
+        for (int16_t w : g.taps)
+            g.tap.push_back(e >= 0 ? int32_t(int64_t(w) * (int64_t(1) << e)) : w >> std::min(-e, 31));
 }
 
 size_t lane_of(const Shape &s, size_t neuron) {  // of a neuron in (C, H, W) order
@@ -427,9 +441,7 @@ bool sends_again(const Population &source, const Population &target, const snn_s
 bool relays(const snn_network &network, const snn_population &given, const Population &p) {
     if (given.kind != kIf || given.wide || given.numbers[0] || p.groups.size() != 1) return false;
     const Group &g = network.groups[p.groups[0]];
-    if (!g.single_tap() || g.given.stride[0] != 1 || g.given.stride[1] != 1 || g.given.top ||
-        g.given.left || g.in.height != g.out.height || g.in.width != g.out.width)
-        return false;
+    if (!g.in_place()) return false;
     const Parameters<int32_t> &own = p.narrow;
     for (int c = 0; c < p.shape.channels; ++c)
         if (own.threshold[c] <= 0 || g.tap[c] != own.threshold[c]) return false;

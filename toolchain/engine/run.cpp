@@ -21,7 +21,7 @@ using Clock = std::chrono::steady_clock;
 
 // What must be left to do for it to be worth to wake another thread, and how long a sample must be
 // for threads to share it: they meet after each population.
-constexpr int64_t kWorthWaking = 50'000, kWorthSharing = 2'000'000;  // ns
+constexpr int64_t kWorthWaking = 100'000, kWorthSharing = 2'000'000;  // ns
 
 // A team for the time of a batch. Teams are kept from call to call: allocating one costs more than
 // a small network's sample.
@@ -110,6 +110,7 @@ class Batch {
     }
 
     void clear_activity(State &state) {
+        if (!batch_.activity) return;
         for (auto &counts : state.counts) std::fill(counts.begin(), counts.end(), 0);
         for (auto &sums : state.sums) std::fill(sums.begin(), sums.end(), 0);
         for (Messages &m : state.messages) m.tally.clear();  // a batch may have failed

@@ -25,7 +25,6 @@ struct GroupScratch {
         snn::spoil(events.start);
         snn::spoil(merged.offset);
         snn::spoil(merged.start);
-        snn::spoil(merged.list);
         snn::spoil(&merged.offsets, 1);
         snn::spoil(&merged.begin, 1);
         snn::spoil(&merged.end, 1);

@@ -376,12 +376,13 @@ def _adjustments(
             if refits:
                 yield resets
         return
-    # Weights, biases and potentials could all compensate the same timing error; potentials do so
-    # best (fashion_vggbn, rate, T = 8: 91.15 % on 2,000 images, with refitted weights 90.45).
+    # Weights and potentials compensate different parts of a timing error: what depends on the input
+    # and what does not. Biases would compensate the second once more.
     potentials = options.potential_calibration and correction is Correction.POTENTIALS
     if options.rounding != "nearest":
         biases = options.bias_correction and not potentials
-        yield FitLayers(folded, x, frames, biases, refits=not potentials)
+        starts = scales if potentials else None
+        yield FitLayers(folded, x, frames, biases, starts=starts)
     if options.rounding == "reconstructed":
         yield Reconstruct(folded, x, frames)
     if potentials:

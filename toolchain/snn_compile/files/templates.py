@@ -1,4 +1,4 @@
-"""Compiled templates, kept as Python keeps compiled modules: in ``__pycache__`` by the source."""
+"""Compiled templates, kept as Python keeps compiled modules: in ``__pycache__`` beside them."""
 
 from __future__ import annotations
 

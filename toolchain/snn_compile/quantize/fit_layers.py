@@ -27,6 +27,7 @@ from snn_compile.ir.spiking import Float, Reset
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.numerics.products import mean, times_integers
 from snn_compile.passes import PassResult, counted
+from snn_compile.quantize.calibrate_potentials import MeanCounts
 from snn_compile.quantize.few_bits import least_error
 from snn_compile.quantize.neurons import in_fixed_point
 from snn_compile.quantize.quantize import LayerNumbers, Quantization, floor_loss
@@ -79,6 +80,8 @@ class FitLayers:
         biases: whether to change biases.
         refits: whether weights may compensate errors of earlier layers; else they are only rounded.
         drives: what calibration recorded of the float network on the same samples.
+        starts: full scales of rectifiers whose initial potentials are calibrated on the way, (C,)
+            each: the layers behind them are fitted to the spikes that they will send.
     """
 
     name: ClassVar[str] = "fit-layers"
@@ -88,6 +91,7 @@ class FitLayers:
     biases: bool = True
     refits: bool = True
     drives: SharedDrives | None = None
+    starts: Mapping[NodeId, Float] | None = None
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
         """The same program with other weights and biases, within the bounds of overflow."""
@@ -96,7 +100,7 @@ class FitLayers:
         with counted(self.name, len(populations)) as advance:
             for population in populations:
                 quantization = walk.fitted(quantization, population.id)
-                walk.pass_on(quantization, population.id)
+                quantization = walk.pass_on(quantization, population.id)
                 advance(1)
         return PassResult(quantization)
 
@@ -110,6 +114,7 @@ class Walk:
         sites: of the layers that are fitted.
         drives: of the float network at these sites.
         sweep: the messages so far.
+        counts: mean spike counts to reach by initial potentials; None to leave these alone.
         keeps: whether receptive fields are kept until a layer's messages are passed on, for a layer
             that is fitted several times.
         kept: those of each synapse group of the layer.
@@ -119,6 +124,7 @@ class Walk:
     sites: Mapping[NodeId, Sites]
     drives: dict[NodeId, Array]
     sweep: Sweep
+    counts: MeanCounts | None = None
     keeps: bool = False
     kept: dict[NodeId, list[Fields]] = field(default_factory=dict)
 
@@ -134,7 +140,10 @@ class Walk:
         }
         shared = None if fit.drives is None else fit.drives.at(fit.folded, sites)
         drives = shared or float_drives(fit.folded, fit.x[:n], sites)
-        return Walk(fit, sites, drives, Sweep(program, fit.frames[:n]), keeps)
+        sweep, counts = Sweep(program, fit.frames[:n]), None
+        if fit.starts is not None:
+            counts = MeanCounts.of(fit.folded, fit.x[:n], fit.starts, program.window.n_steps)
+        return Walk(fit, sites, drives, sweep, counts, keeps)
 
     def fields(self, group: ConvSynapses | DenseSynapses, sites: Sites) -> Iterable[Fields]:
         """Receptive fields of a group's neurons at the sites, and their moments."""
@@ -162,7 +171,7 @@ class Walk:
             self.sites[name],
             self.drives[name],
             fits=self.fit.refits,
-            centred=self.fit.biases or not self.fit.refits,
+            centred=self.fit.biases or self.fit.starts is not None,
         )
         program, numbers = _changed(layer, found, bias=self.fit.refits and self.fit.biases)
         if numbers is layer.numbers:
@@ -180,13 +189,23 @@ class Walk:
         self.sweep.replace_weights(program, list(program.synapses_into(population)))
         return population
 
-    def pass_on(self, quantization: Quantization, name: NodeId) -> None:
-        """Compute the messages of a layer, with the weights of this network."""
-        population = self.show(quantization, name)
+    def pass_on(self, quantization: Quantization, name: NodeId) -> Quantization:
+        """Compute the messages of a layer, with the weights of this network.
+
+        Returns:
+            The network, in which the layer starts from the potentials that it had them sent from.
+        """
+        population, program = self.show(quantization, name), quantization.program
         self.drives.pop(name, None)
         self.kept.clear()
-        if isinstance(population, Neurons):
-            self.sweep.advance(population, self.sweep.currents(population))
+        if not isinstance(population, Neurons):
+            return quantization
+        currents = self.sweep.currents(population)
+        if self.counts is not None and self.counts.knows(population):
+            population = self.counts.started(program, population, self.sweep, currents)
+            program = QuantizedGraph(program.graph.edit(replaced=[population]), program.window)
+        self.sweep.advance(population, currents)
+        return replace(quantization, program=program)
 
 
 def _changed(layer: _Layer, found: _Found, *, bias: bool) -> tuple[QuantizedGraph, LayerNumbers]:

@@ -13,6 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from ctypes import POINTER, c_void_p
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 from math import prod
@@ -34,6 +35,8 @@ from snn_compile.threads import allowed
 
 MAX_PIECE_SIZE = 64
 """Maximal number of stimuli per call of the library and thread: progress is reported after each."""
+MANY = 16
+"""Stimuli for each thread that are worth several calls of the library."""
 ALIGNED_TO = 64
 """Alignment of arrays in bytes."""
 OUT_OF_MEMORY, OUT_OF_RANGE = 1, 2
@@ -162,9 +165,8 @@ class Engine:
             encoded = piece.astype(np.int64)
             return reference.encode_inputs(self.inputs, encoded, self.n_steps, first + start)
 
-        return self._spread(
-            np.asarray(frames), before, messages, record, activity, threads, advance
-        )
+        asked = _Asked(record, activity, threads, advance, self._draws)
+        return self._spread(np.asarray(frames), before, messages, asked)
 
     def run_messages(
         self,
@@ -180,7 +182,8 @@ class Engine:
         if messages.shape[1] not in (1, n_steps):
             raise ValueError(f"messages of {messages.shape[1]} steps, not {n_steps} or 1")
         sums = self._sums(messages, self._schedule) if self._schedule else messages
-        found = self._spread(sums, None, lambda piece, _: piece, record, activity, threads, advance)
+        asked = _Asked(record, activity, threads, advance)
+        found = self._spread(sums, None, lambda piece, _: piece, asked)
         if self._schedule and activity:
             # Not of their sums.
             sent = n_steps // messages.shape[1] * np.count_nonzero(messages, axis=(0, 1))
@@ -200,19 +203,18 @@ class Engine:
         samples: npt.NDArray[np.integer],
         before: npt.NDArray[np.integer] | None,
         messages: Callable[[npt.NDArray[np.generic], int], npt.NDArray[np.generic]],
-        record: bool,
-        activity: bool,
-        threads: int | None,
-        advance: Advance,
+        asked: _Asked,
     ) -> Run:
         """The run of a scheduled network, from the values of its integer network."""
         schedule, n_steps = self._schedule, self._window.n_steps
-        if schedule is None or not (record or activity):
-            return self._run(samples, messages, record, activity, threads, advance)
+        record = asked.record
+        if schedule is None or not (record or asked.activity):
+            return self._run(samples, messages, asked)
         if schedule.sent is None:
 
             def values_of(piece: npt.NDArray[np.integer], advance: Advance) -> Run:
-                return self._run(piece, messages, True, False, threads, advance)
+                wanted = replace(asked, record=True, activity=False, advance=advance)
+                return self._run(piece, messages, wanted)
 
             runs = stream(
                 self.populations,
@@ -221,27 +223,26 @@ class Engine:
                 values_of,
                 self._recording_batch_size,
                 record=record,
-                advance=advance,
+                advance=asked.advance,
             )
             return reference.join_runs(list(runs), record)
         in_time = partial(in_windows, schedule, self.populations, n_steps=n_steps, record=record)
         if self._counts_spikes:  # no messages have to be kept
-            return in_time(self._run(samples, messages, record, activity, threads, advance))
+            return in_time(self._run(samples, messages, asked))
         at_once = max(1, self._recording_batch_size // n_steps)
         pieces = (samples[k : k + at_once] for k in range(0, max(1, len(samples)), at_once))
-        runs = (self._run(piece, messages, True, True, threads, advance) for piece in pieces)
+        wanted = replace(asked, record=True, activity=True)
+        runs = (self._run(piece, messages, wanted) for piece in pieces)
         return reference.join_runs([in_time(run) for run in runs], record)
 
     def _run(
         self,
         samples: npt.NDArray[np.integer],
         messages: Callable[[npt.NDArray[np.generic], int], npt.NDArray[np.generic]],
-        record: bool,
-        activity: bool,
-        threads: int | None,
-        advance: Advance,
+        asked: _Asked,
     ) -> Run:
-        result = _Result(self.populations, self.n_steps, len(samples), record, activity)
+        activity, n = asked.activity, len(samples)
+        result = _Result(self.populations, self.n_steps, n, asked.record, activity)
 
         def simulate(piece: npt.NDArray[np.generic], start: int) -> None:
             given = np.ascontiguousarray(messages(piece, start), self.message_type)
@@ -255,20 +256,20 @@ class Engine:
                 activity=pointers(counts, 0) if activity else None,
                 traces=ctypes.cast(pointers(result.traces, start), POINTER(c_void_p)),
                 dense_above=self.dense_above,
-                n_threads=1 if self._draws else workers,
+                n_threads=workers // outside,
                 shared=self.shared,
             )
             self.network(held=given.shape[1] == 1).run(batch)
             if not alone:
                 result.add(counts)
 
-        workers = threads or allowed()
-        # Random spikes take as long to draw as to simulate: each thread draws its own. All else
-        # is encoded in no time, and the library's threads are awake sooner than Python's.
-        outside = min(workers, max(1, len(samples))) if self._draws else 1
+        workers = asked.threads or allowed()
+        # Random spikes of many stimuli take as long to draw as to simulate: each thread draws its
+        # own. All else is encoded in no time, and the library's threads are awake sooner.
+        outside = workers if asked.draws and n >= MANY * workers else 1
         alone = outside == 1  # who adds to the counts
-        size = _piece_size(len(samples), workers // outside, outside)
-        for _ in map_batches(simulate, samples, size, advance, threads=outside):
+        size = _piece_size(n, workers // outside, outside)
+        for _ in map_batches(simulate, samples, size, asked.advance, threads=outside):
             pass
         return result.run()
 
@@ -299,7 +300,22 @@ def _piece_size(n_samples: int, inside: int, outside: int) -> int:
     """
     # Several calls at least: progress is reported after each one. None of few stimuli, though.
     few = n_samples // (4 * outside) // inside * inside
-    return max(inside if outside > 1 else 16 * inside, min(MAX_PIECE_SIZE * inside, few))
+    return max(1 if outside > 1 else MANY * inside, min(MAX_PIECE_SIZE * inside, few))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is wanted of a run: the arguments of ``Engine.run``.
+
+    Attributes:
+        draws: whether the input's messages are random spikes that have yet to be drawn.
+    """
+
+    record: bool
+    activity: bool
+    threads: int | None
+    advance: Advance
+    draws: bool = False
 
 
 class Network:
