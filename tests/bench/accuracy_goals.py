@@ -180,7 +180,7 @@ def load(name: str, arguments: argparse.Namespace) -> tuple[Path, Array, Array, 
     if name in DEPTHWISE:
         import depthwise
 
-        network = depthwise.load(name, arguments.folder, arguments.images)
+        network = depthwise.load(name, arguments)
         return network.path, network.calibrate, network.x, network.y
     with tempfile.TemporaryDirectory() as scratch:
         data = prepare(name, Path(scratch), arguments.images)
