@@ -83,6 +83,7 @@ WAYS = {
             "sanitizers",
             (SENTINEL, "-DSNN_ENGINE_SANITIZE=address,undefined"),
         ),
+        Way("thread-sanitizer", "threads", ("-DSNN_ENGINE_SANITIZE=thread",)),
         Way(
             "memory-sanitizer",
             "memory",

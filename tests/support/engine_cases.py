@@ -22,7 +22,7 @@ from snn_compile.ir.quantized import Input, QuantizedGraph, Readout
 from snn_compile.ir.schedule import integer_network, schedule
 from snn_compile.ir.spiking import Window
 from snn_compile.sim import abi, reference
-from snn_compile.sim.engine import _message_dtype
+from snn_compile.sim.results import message_dtype
 
 Named = tuple[str, QuantizedGraph, np.ndarray]
 """What it is, a network, and encoded stimuli."""
@@ -125,7 +125,7 @@ def _put_case(file: BinaryIO, name: str, program: QuantizedGraph, messages: np.n
         trace = np.empty(0)
         if not isinstance(node, Input):
             shape = len(messages), description.n_steps, *node.shape
-            trace = np.broadcast_to(expected.messages[node.id], shape).astype(_message_dtype(node))
+            trace = np.broadcast_to(expected.messages[node.id], shape).astype(message_dtype(node))
         for values in (outputs, activity, trace):
             _put_list(file, values.tobytes())
 

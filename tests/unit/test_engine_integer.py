@@ -13,7 +13,7 @@ from scheduled_networks import RADIX, SYNC, scheduled
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.quantized import ConvSynapses
-from snn_compile.sim import engine, native, reference
+from snn_compile.sim import engine, native, reference, results
 from snn_compile.sim.engine import Engine
 
 pytestmark = pytest.mark.usefixtures("compiled_engine")
@@ -111,13 +111,13 @@ def test_counting_keeps_no_messages(coding, monkeypatch):
     made = scheduled(coding, "structures", 4, 4)
     expected = reference.run(made.program, made.frames)
     recorded = []
-    traces = engine._traces
+    traces = results._traces
 
     def noted(populations, n_steps, n_samples, record):
         recorded.append(record)
         return traces(populations, n_steps, n_samples, record)
 
-    monkeypatch.setattr(engine, "_traces", noted)
+    monkeypatch.setattr(results, "_traces", noted)
     for build in native.builds():
         assert_same(Engine(made.program, build=build).run(made.frames), expected)
     assert recorded

@@ -11,25 +11,24 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from ctypes import POINTER, c_void_p
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import accumulate
-from math import prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from snn_compile.ir.fixedpoint import Int
-from snn_compile.ir.graph import NodeId
-from snn_compile.ir.quantized import Input, Population, QuantizedGraph, Readout
+from snn_compile.ir.quantized import Input, Population, QuantizedGraph
 from snn_compile.ir.schedule import integer_network, is_scheduled
 from snn_compile.ir.spiking import InputCoding, Schedule
 from snn_compile.sim import abi, native, reference
 from snn_compile.sim.batches import Advance, map_batches, no_progress
+from snn_compile.sim.library import Network
 from snn_compile.sim.reference import Run
+from snn_compile.sim.results import Result, pointers
 from snn_compile.sim.scheduled import in_windows, stream
 from snn_compile.threads import allowed
 
@@ -37,10 +36,6 @@ MAX_PIECE_SIZE = 64
 """Maximal number of stimuli per call of the library and thread: progress is reported after each."""
 MANY = 16
 """Stimuli for each thread that are worth several calls of the library."""
-ALIGNED_TO = 64
-"""Alignment of arrays in bytes."""
-OUT_OF_MEMORY, OUT_OF_RANGE = 1, 2
-"""Error codes of ``snn_engine_run``."""
 MEASURED = -1.0
 """Placeholder for the measured density threshold of the build."""
 
@@ -242,7 +237,7 @@ class Engine:
         asked: _Asked,
     ) -> Run:
         activity, n = asked.activity, len(samples)
-        result = _Result(self.populations, self.n_steps, n, asked.record, activity)
+        result = Result(self.populations, self.n_steps, n, asked.record, activity)
 
         def simulate(piece: npt.NDArray[np.generic], start: int) -> None:
             given = np.ascontiguousarray(messages(piece, start), self.message_type)
@@ -272,10 +267,6 @@ class Engine:
         for _ in map_batches(simulate, samples, size, asked.advance, threads=outside):
             pass
         return result.run()
-
-    def empty_outputs(self, n_samples: int) -> list[Int | None]:
-        """Arrays for the outputs of some stimuli: an entry for each population."""
-        return _outputs(self.populations, n_samples)
 
     def endless(self, program: QuantizedGraph, held: bool) -> Network:
         """The same network for neurons that are never reset, so that nothing bounds potentials."""
@@ -316,141 +307,3 @@ class _Asked:
     threads: int | None
     advance: Advance
     draws: bool = False
-
-
-class Network:
-    """The library's object, freed with this one."""
-
-    def __init__(self, library: ctypes.CDLL, description: abi.Description) -> None:
-        abi.declare(library)
-        self._library = library
-        message = ctypes.create_string_buffer(200)
-        self._handle = library.snn_engine_network_new(
-            description.populations,
-            len(description.populations),
-            description.synapses,
-            len(description.synapses),
-            description.n_steps,
-            message,
-            len(message),
-        )
-        if not self._handle:
-            raise MemoryError(f"the engine cannot hold the network: {message.value.decode()}")
-        weakref.finalize(self, library.snn_engine_network_free, self._handle)
-
-    def state(self) -> State:
-        """The state of the network at rest.
-
-        Raises:
-            MemoryError: the library ran out of memory.
-        """
-        return State(self._library, self, self._handle)
-
-    def run(self, batch: abi.Batch) -> None:
-        """Simulate, with the interpreter lock released."""
-        outcome = self._library.snn_engine_run(self._handle, ctypes.byref(batch))
-        if outcome == OUT_OF_MEMORY:
-            raise MemoryError("the engine ran out of memory")
-        if outcome == OUT_OF_RANGE:
-            raise ValueError("the input has messages outside its range")
-
-
-class State:
-    """Where the neurons of a network stand: the library's object, freed with this one."""
-
-    def __init__(self, library: ctypes.CDLL, network: Network, handle: int) -> None:
-        self.handle: int | None = library.snn_engine_state_new(handle)
-        if not self.handle:
-            raise MemoryError("the engine cannot hold the state of the network")
-        self._network = network  # which is freed later
-        weakref.finalize(self, library.snn_engine_state_free, self.handle)
-
-
-class _Result:
-    """The arrays of a run, filled by concurrent calls; None for those not recorded.
-
-    Attributes:
-        outputs, traces, activity: an entry for each population.
-    """
-
-    def __init__(
-        self,
-        populations: list[Input | Population],
-        n_steps: int,
-        n_samples: int,
-        record: bool,
-        activity: bool,
-    ) -> None:
-        self._ids = [p.id for p in populations]
-        self._lock = threading.Lock()
-        self.outputs = _outputs(populations, n_samples)
-        self.traces = _traces(populations, n_steps, n_samples, record)
-        self.activity: list[Int | None] = []
-        for p in populations:
-            counted = activity and not isinstance(p, Readout)
-            self.activity.append(np.zeros(p.shape, np.int64) if counted else None)
-
-    def zero_counts(self) -> list[Int | None]:
-        """Arrays for the activity of one call."""
-        return [None if total is None else np.zeros_like(total) for total in self.activity]
-
-    def add(self, counts: list[Int | None]) -> None:
-        """Add the activity of one call."""
-        with self._lock:
-            for total, part in zip(self.activity, counts, strict=True):
-                if total is not None and part is not None:
-                    total += part
-
-    def run(self) -> Run:
-        """The run assembled from the calls."""
-
-        def by_node(arrays: list[Int | None]) -> dict[NodeId, Int]:
-            return {k: a for k, a in zip(self._ids, arrays, strict=True) if a is not None}
-
-        return Run(by_node(self.outputs), by_node(self.traces), by_node(self.activity))
-
-
-def _outputs(populations: Sequence[Input | Population], n_samples: int) -> list[Int | None]:
-    """Arrays for the final potentials of readouts; None for other populations."""
-    return [
-        np.zeros((n_samples, *p.shape), np.int64) if isinstance(p, Readout) else None
-        for p in populations
-    ]
-
-
-def _traces(
-    populations: list[Input | Population], n_steps: int, n_samples: int, record: bool
-) -> list[Int | None]:
-    """Arrays for every message, in one allocation that lives as long as any of them.
-
-    An allocation of this size returns to the system when freed. ``malloc`` caches single arrays of
-    up to 32 MB: a few runs in a row took half as much memory again as one of them.
-    """
-    sent = [p for p in populations if record and not isinstance(p, Input)]
-    shapes = {p.id: (n_samples, n_steps, *p.shape) for p in sent}
-    sizes = [prod(shapes[p.id]) * np.dtype(_message_dtype(p)).itemsize for p in sent]
-    starts = [0, *accumulate(-(-size // ALIGNED_TO) * ALIGNED_TO for size in sizes)]
-    room = np.empty(starts[-1], np.uint8)
-    traces = {
-        p.id: room[start : start + size].view(_message_dtype(p)).reshape(shapes[p.id])
-        for p, start, size in zip(sent, starts, sizes, strict=False)
-    }
-    return [traces.get(p.id) for p in populations]
-
-
-def _message_dtype(population: Input | Population) -> type[np.signedinteger]:
-    """Message type of a trace, as in ``engine.h``."""
-    if isinstance(population, Readout):
-        return np.int64
-    wide = isinstance(population, Input) or abi.engine_form(population).sends_integers
-    return np.int32 if wide else np.int8
-
-
-def pointers(arrays: list[Int | None], start: int) -> Any:
-    """A C array of the addresses of each array's entry ``start``; NULL for None."""
-    pointers = (abi.Int64 * len(arrays))()
-    for i, array in enumerate(arrays):
-        if array is not None:
-            address = array.ctypes.data + start * array.strides[0]
-            pointers[i] = ctypes.cast(address, abi.Int64)
-    return pointers

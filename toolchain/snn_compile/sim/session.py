@@ -16,8 +16,10 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph, Readout
 from snn_compile.ir.schedule import is_scheduled
 from snn_compile.sim import abi, reference
-from snn_compile.sim.engine import Network, State, engine_for, no_engine, pointers
+from snn_compile.sim.engine import engine_for, no_engine
+from snn_compile.sim.library import Network, State
 from snn_compile.sim.reference import Run
+from snn_compile.sim.results import empty_outputs, pointers
 
 
 class Session:
@@ -99,7 +101,7 @@ class _OnEngine:
         self._kept = program if keep_state else None
         self._network: Network | None = None
         self._state: State | None = None
-        self._outputs = engine.empty_outputs(1)
+        self._outputs = empty_outputs(engine.populations, 1)
         self._batch = abi.Batch(
             n_samples=1,
             outputs=pointers(self._outputs, 0),
