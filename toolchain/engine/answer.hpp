@@ -16,7 +16,7 @@ struct Stretch {
     size_t step;      // between steps; 0 where they are all the same
     int left, right;  // a shift that is still to be done
     int width;        // lanes
-    // Weights that are still to be added where a bit is set (`add_single_tap`), if there are any: of
+    // Weights that are still to be added where a bit is set, if there are any (`Group::tap`): of
     // these lanes, and their bits, `apart` between steps.
     const int32_t *tap = nullptr;
     const uint16_t *bits = nullptr;
