@@ -56,6 +56,7 @@ MASKS = [
         r"\b(?:avx512|avx2|baseline)(?:, (?:avx2|baseline))*\b",  # the builds that this CPU can run
         r"(?<=127\.0\.0\.1):\d+/\?token=[\w-]+",  # of a page
         r"^( engine +\d+ +\d+ +)[\d,]+",  # what they compared, all of them together
+        r"^( (?:call|engine alone) )[ .\d]+$",  # how long calls took
     )
 ]
 """What depends on the machine: not compared, except for the groups in it."""
@@ -222,7 +223,10 @@ def _console(page: Page, fence: Fence, needs: frozenset[str]) -> Iterator[Step]:
 
 
 def run(
-    page: Page, folder: Path, provided: Mapping[str, Mapping[str, str]]
+    page: Page,
+    folder: Path,
+    provided: Mapping[str, Mapping[str, str]],
+    programs: Path | None = None,
 ) -> Iterator[tuple[Step, list[str]]]:
     """Run the steps whose needs are provided, in a folder; each with the lines that it printed.
 
@@ -230,6 +234,7 @@ def run(
         page: a page.
         folder: an empty one.
         provided: for each need that is met, variables of the environment.
+        programs: a folder of programs that come before others of their names.
 
     Raises:
         PageError: a command failed.
@@ -240,10 +245,13 @@ def run(
     shutil.copytree(ROOT / "examples", folder / "examples", ignore=bytecode)
     steps = [step for step in page.steps if step.needs <= provided.keys()]
     script = PREAMBLE + "".join(f"{step.command}\n{AFTER_EACH}\n" for step in steps)
+    variables = environment(provided)
+    if programs:
+        variables["PATH"] = f"{programs}{os.pathsep}{variables['PATH']}"
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=folder,
-        env=environment(provided),
+        env=variables,
         stdout=subprocess.PIPE,
         text=True,
         encoding="utf-8",

@@ -143,15 +143,17 @@ class Replayed:
     seconds: float
 
 
-def compile_for(way: Way, folder: Path, cmake: str | Path = "cmake") -> Path:
-    """Compile the engine and what replays on it; the folder with both."""
+def compile_for(
+    way: Way, folder: Path, cmake: str | Path = "cmake", builds: Sequence[str] = ()
+) -> Path:
+    """Compile the engine, in some builds or all, and what replays on it; the folder with both."""
     build = folder / way.folder
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
     source = ROOT / "toolchain" / "engine"
+    libraries = [f"snn_engine_{name}" for name in builds] or ["all"]
     for call in (
         [cmake, "-S", source, "-B", build, *generator, *way.options],
-        [cmake, "--build", build, "--parallel", "2"],
-        [cmake, "--build", build, "--target", "snn_engine_replay"],
+        [cmake, "--build", build, "--parallel", "2", "--target", *libraries, "snn_engine_replay"],
     ):
         done = subprocess.run(call, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -4,6 +4,9 @@
                                    [--codings sync radix signed rate classical graded sigma-delta]
                                    [--json FILE] [--show] [--markdown] [--plot FILE]
 
+    python tests/bench/accuracy.py --goals ...      few levels, few bits: see accuracy_goals.py
+    python tests/bench/accuracy.py --tasks ...      autoencoder and U-Net: see accuracy_tasks.py
+
 First the points lost, in one table. Then, for each model, coding and number of steps: top-1
 accuracy of the float file and of the network in fixed point on the test images, the points lost,
 spikes and synaptic operations per inference, and total steps. 8-bit weights, 1,024 unlabelled
@@ -19,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -248,4 +252,13 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--goals"]:
+        import accuracy_goals
+
+        accuracy_goals.main(sys.argv[2:])
+    elif sys.argv[1:2] == ["--tasks"]:
+        import accuracy_tasks
+
+        accuracy_tasks.main(sys.argv[2:])
+    else:
+        main()

@@ -11,7 +11,7 @@ compared with the reference (``==``) and every peer's spikes are counted.
 
 The floor of a network is explained in ``roofline.py``; its limits are measured in every round. The
 networks are those of ``engine_networks.py``. `--command` measures the whole `snn-compile` command
-instead.
+instead, `--integer MODEL` graded, sync and radix coding beside onnxruntime (``engine_integer.py``).
 """
 
 from __future__ import annotations
@@ -340,6 +340,13 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--all-lava", action="store_true", help="lava at every density")
     parser.add_argument("--keep-memory", action="store_true", help="have malloc keep what is freed")
     parser.add_argument("--command", action="store_true", help="measure the whole command instead")
+    parser.add_argument(
+        "--integer",
+        nargs="*",
+        choices=MODELS,
+        metavar="MODEL",
+        help="measure integer networks beside onnxruntime instead",
+    )
     parser.add_argument("--images", type=int, default=10_000, help="for --command")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
     arguments = parser.parse_args()
@@ -360,6 +367,15 @@ def main() -> None:
         rounds = 1 if arguments.quick else 3
         result["command"] = engine_command.measure(arguments.images, rounds)
         engine_tables.show_command(result["command"])
+    elif arguments.integer:
+        import engine_integer
+
+        builds = [b for b in native.builds() if b in (arguments.builds or native.builds())]
+        result["integer"] = [
+            engine_integer.measure(model, builds, arguments.rounds, engine_tables.say)
+            for model in arguments.integer
+        ]
+        engine_tables.show_integer(result, builds, engine_integer.verdicts)
     else:
         if arguments.keep_memory:
             keep_freed_memory()

@@ -1,4 +1,4 @@
-"""The table of ``docs/explanation/engine.md`` from what ``engine.py --json FILE`` wrote.
+"""The tables of ``docs/explanation/engine.md`` from what ``engine.py --json FILE`` wrote.
 
 python tests/bench/engine_markdown.py FILE
 """
@@ -39,9 +39,24 @@ def _range(entry: Mapping[str, float]) -> str:
     return f"{median} ({least} to {most})"
 
 
+def integer_rows(record: Mapping[str, Any]) -> list[list[str]]:
+    """Milliseconds of each contestant, and how many times those of onnxruntime's int8 they are."""
+    return [
+        [name, figure(entry["median"]), _range(record["of_int8"][name])]
+        for name, entry in record["cpu_ms"].items()
+    ]
+
+
 def main() -> None:
     """Print the table."""
     result = json.loads(Path(sys.argv[1]).read_text())
+    for record in result.get("integer", []):
+        print(f"| {record['network']} | CPU ms an image | times int8 |")
+        print("|---|---:|---:|")
+        for cells in integer_rows(record):
+            print("|", " | ".join(cells), "|")
+    if "workloads" not in result:
+        return
     titles = ["", *(f"{b}, ms" for b in BUILDS), *(f"{p}, times" for p in PEERS), "of the floor"]
     print("|", " | ".join(titles), "|")
     print("|---|" + "---:|" * (len(titles) - 1))

@@ -204,10 +204,7 @@ def _with_threshold(population: IFNeurons, threshold: int) -> IFNeurons:
 def compiled(model: str, coding: str) -> Workload:
     """A shared model as ``snn-compile`` makes it, with encoded test images."""
     with tempfile.TemporaryDirectory() as folder:
-        script = [sys.executable, str(SHARED / "prepare_data.py"), model, "-o", folder]
-        subprocess.run([*script, "--calibrate", "256", "--evaluate", "64"], check=True)
-        calibrate = np.load(Path(folder) / "calibrate.npz")["x"]
-        images = np.load(Path(folder) / "evaluate.npz")["x"]
+        calibrate, images = prepared_data(model, Path(folder))
     changes: dict[str, Any] = {"coding": coding}
     changes |= {"timesteps": N_STEPS} if coding == "rate" else {}
     result = compile_model(
@@ -224,6 +221,14 @@ def compiled(model: str, coding: str) -> Workload:
 
     activity = f"rate T={N_STEPS}" if coding == "rate" else "graded 8 bit"
     return Workload(model, activity, program, draw)
+
+
+def prepared_data(model: str, folder: Path) -> tuple[Messages, Messages]:
+    """Calibration samples and test images of a shared model, by way of a folder."""
+    script = [sys.executable, str(SHARED / "prepare_data.py"), model, "-o", str(folder)]
+    subprocess.run([*script, "--calibrate", "256", "--evaluate", "64"], check=True)
+    calibrate, images = (np.load(folder / f"{n}.npz")["x"] for n in ("calibrate", "evaluate"))
+    return calibrate, images
 
 
 @dataclass(frozen=True)

@@ -211,6 +211,28 @@ def _verdict(entry: Any, met: Any) -> tuple[str, str]:
     return (_spread(entry), "met" if met else "NOT MET") if entry else ("not measured", "")
 
 
+def show_integer(result: Record, builds: list[str], verdicts: Any) -> None:
+    """Times beside onnxruntime's, and the goals."""
+    for record in result["integer"]:
+        table = Table(title=f"{record['network']}: CPU ms an image", title_justify="left")
+        for column in ("", "batch", "CPU ms", "times int8"):
+            table.add_column(column, justify="right" if column else "left")
+        for name, entry in record["cpu_ms"].items():
+            ratio = _spread(record["of_int8"][name])
+            table.add_row(name, str(record["batches"][name]), _spread(entry), ratio)
+        CONSOLE.print(table)
+        kernel = "saturates at 16 bits" if record["int8_saturates"] else "is exact"
+        CONSOLE.print(f"onnxruntime's kernel of bytes {kernel} on this CPU", highlight=False)
+        goals = Table(title="goals", title_justify="left")
+        for column in ("", "required", "measured", ""):
+            goals.add_column(column)
+        for row in verdicts(record, builds):
+            goals.add_row(*row)
+        CONSOLE.print(goals)
+    facts = ", ".join(f"{key} {value}" for key, value in result["machine"].items())
+    CONSOLE.print(facts, style="dim", highlight=False)
+
+
 def show_command(result: Record) -> None:
     """The command beside its yardstick."""
     rounds = result["rounds"]

@@ -151,6 +151,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=32)
     parser.add_argument("--folder", type=Path, default=Path("l4_results"))
     asked = parser.parse_args()
+    asked.folder.mkdir(parents=True, exist_ok=True)
     heads = ["network", "layer", "channels", "deviation", "l4", "l2", "data", "measured", "range"]
     correlations = [heads, ["---"] * 2 + ["---:"] + ["---"] * 6]
     regularity = [["network", "layer", "counts over T r (1 − r)", "data", "measured"]]

@@ -57,6 +57,7 @@ VALUES = {
 }
 ELSEWHERE = {"calibrate", "evaluate", "input_shape", "placement", "max_accuracy_drop"}
 ELSEWHERE |= {"preprocess", "samples", "labels", "max_energy", "max_latency", "max_cores"}
+ELSEWHERE |= {"budget"}
 """Options about files and about what is measured."""
 
 

@@ -22,6 +22,7 @@ from snn_compile.convert.fold_padding import FoldPadding
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.preprocess import FoldPreprocessing
+from snn_compile.convert.set_payloads import SetPayloads
 from snn_compile.convert.sink_wiring import SinkWiring
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.files.typed import fields_of
@@ -78,7 +79,7 @@ class Spiking:
 
 
 KINDS: tuple[Any, ...] = (FoldPreprocessing, SinkWiring, FoldBatchNorm, FoldPadding, LowerMaxPool)
-KINDS += (InsertRectifiers, Spiking, AlignPaths, Quantize, Schedule)
+KINDS += (InsertRectifiers, SetPayloads, Spiking, AlignPaths, Quantize, Schedule)
 PASSES = {kind.name: kind for kind in KINDS}
 
 

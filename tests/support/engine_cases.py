@@ -8,7 +8,7 @@ a list is its length (int64) and its entries.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -76,6 +76,16 @@ def write(path: Path, given: Iterable[Named]) -> int:
         file.seek(0)
         _put(file, n_cases)
     return n_cases
+
+
+def write_plain(path: Path, given: Sequence[Named]) -> None:
+    """Write networks that are not spread over time with stimuli, as the engine is given them."""
+    with path.open("wb") as file:
+        _put(file, len(given))
+        for name, program, frames in given:
+            n_steps, encoded = program.window.n_steps, frames.astype(np.int64)
+            sent = reference.encode_inputs(program.inputs, encoded, n_steps, 0)
+            _put_case(file, name, program, sent)
 
 
 def _put_case(file: BinaryIO, name: str, program: QuantizedGraph, messages: np.ndarray) -> None:

@@ -22,7 +22,8 @@ from snn_compile.sim import reference
 from snn_frontends.onnx import OnnxFrontend
 from tailed_networks import NETWORKS
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
+# Behind all others: some of its modules have the names of modules in tests/support.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 wild = pytest.importorskip("wild")
 
 RNG = np.random.default_rng(5)

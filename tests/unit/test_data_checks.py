@@ -15,7 +15,6 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from data_trials import warnings_on
 from onnx_models import model, node
@@ -292,11 +291,15 @@ def test_an_unbalanced_set_of_one_common_class_raises_no_doubt(tmp_path):
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 60), st.integers(1, 60), st.floats(0.01, 0.99))
 def test_binomial_tail(k, n, share):
+    from scipy.stats import binomtest  # a second to import, for each worker
+
     expected = binomtest(min(k, n), n, share, alternative="greater").pvalue if k <= n else 0.0
     assert binomial_tail(k, n, share) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 def test_the_paired_test_counts_only_what_differs():
+    from scipy.stats import binomtest
+
     before, after = np.zeros(100), np.zeros(100)
     after[:10] = 1
     before[10] = 1

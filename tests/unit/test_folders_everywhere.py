@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 
 from image_sets import folder_of, network, pixels
-from snn_compile import memory
 from snn_compile.cli import main
-from snn_compile.cli.run import all_at_once
-from snn_compile.errors import UsageError
 
 LABELS = ["a", "b", "c"] * 16
 
@@ -52,17 +49,6 @@ def test_a_folder_says_what_its_images_in_a_file_say(place, capsys, monkeypatch,
     if line[0] == "run":  # the classes of a folder have names
         assert [one.pop("name") for one in folder["outputs"][0]["classes"]] == ["a", "b", "c"]
     assert folder == file
-
-
-def test_what_is_held_at_once_is_held_against_the_memory():
-    frames = np.zeros((48, 3, 6, 5), np.int8)
-    assert all_at_once(frames, "set").dtype == np.int64
-    memory.limit_to(8 * frames.size - 1)
-    try:
-        with pytest.raises(UsageError, match="an array of 48 stimuli takes"):
-            all_at_once(frames, "set")
-    finally:
-        memory.limit_to(None)
 
 
 @pytest.mark.slow

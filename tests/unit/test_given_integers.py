@@ -281,12 +281,61 @@ def test_a_join_keeps_integers_where_its_other_arm_allows():
     np.testing.assert_allclose(scaled, np.eye(2) * 8.0, rtol=1e-2)
 
 
-def test_a_readout_compares_channels_in_one_unit():
-    weight = np.arange(12).reshape(2, 6)
-    steps = np.array([0.5, 0.25])
+def test_a_readout_keeps_the_units_of_its_channels():
+    weight = np.arange(1, 19).reshape(3, 6)
+    steps = np.array([0.5, 0.25, 1e-9])
     groups = (group_of(weight * steps[:, None], steps),)
-    assert given_integers(groups, 8, common=True, most_apart=15) is None
-    assert given_integers(groups, 8, common=False, most_apart=15) is not None
+    found = given_integers(groups, 8, common=True, most_apart=15)
+    assert (found.unit == [0.5, 0.25, 0.5 / 1024]).all()  # the last adds nothing
+    assert found.given == (2 / 3,)
+    assert (found.tensors[0].values == [*weight[:2], [0] * 6]).all()
+
+
+def test_a_readout_has_one_unit_where_the_file_has():
+    weight = np.arange(12).reshape(2, 6)
+    groups = (group_of(weight * 0.5, [0.5, 0.5]),)
+    assert (given_integers(groups, 8, common=True, most_apart=15).unit == 0.5).all()
+    least = np.array([0.1, 0.7])
+    assert given_integers(groups, 8, least, common=True, most_apart=15) is None
+
+
+@pytest.mark.parametrize("coding", ["graded", "sync"])
+@pytest.mark.parametrize("dead", [False, True])
+def test_a_last_layer_with_scales_of_its_channels_keeps_its_integers(tmp_path, coding, dead):
+    """Nothing is quantized behind it."""
+    conv, dense = integers("int8", CONV, -127, 127), integers("int8", (5, 36), -127, 127)
+    steps = np.array([0.005, 0.0007, 0.002, 0.05, 0.003])
+    if dead:
+        dense[2], steps[2] = 0, 1e-12
+    bias = np.array([0.5, -0.25, 0.3, 0.1, 0])
+    made = network(conv, dense, dense_step=steps)
+    gemm = next(n for n in made.graph.node if n.op_type == "Gemm")
+    del made.graph.node[-2:]
+    next(n for n in made.graph.node if n.output[0] == "vd").attribute.append(
+        onnx.helper.make_attribute("axis", 0)
+    )
+    gemm.input.append("vb")
+    gemm.output[0] = "y"
+    zeros = next(one for one in made.graph.initializer if one.name == "vz")
+    zeros.CopyFrom(onnx.numpy_helper.from_array(np.zeros(5, np.int8), "vz"))
+    made.graph.initializer.append(onnx.numpy_helper.from_array(bias.astype("float32"), "vb"))
+    model, x = compiled(
+        made, tmp_path, coding=coding, **({"timesteps": 15} if coding == "sync" else {})
+    )
+    last = [n for n in model.program.graph if isinstance(n, DenseSynapses | ConvSynapses)][-1]
+    assert (last.weight.values.reshape(dense.shape) == dense).all()
+    shares = [n["integers_kept"] for n in model.report["layers"] if "integers_kept" in n]
+    assert shares[-1] == 1.0 or (dead and shares[-1] == 0.8)
+    (units,) = model.report["output_units"].values()
+    assert len(units) == 5
+    frames = model.encoding(x[:8])
+    for name, value in reference.run(model.program, frames).outputs.items():
+        assert (engine.run(model.program, frames).outputs[name] == value).all()
+    if coding == "graded":
+        (expected,) = session(made).run(None, {"x": x})
+        apart = np.abs(model.run(x) - expected)
+        assert np.median(apart) < 1e-4 * np.ptp(expected)
+        assert model.report["ladder"][-1]["agreement"] > 98
 
 
 def test_dying_channels_alone_are_rounded():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from snn_compile.bundle import CompiledModel
 from snn_compile.errors import CompileError
 from snn_compile.ir.host_tail import Feed, HostTail
 from snn_compile.plugins.host import ROWS, HostRunner
+from snn_compile.report import output_figures, schema
 from snn_frontends.onnx import OnnxFrontend
 from tailed_networks import NETWORKS, Tailed, samples, weights
 
@@ -124,6 +126,20 @@ def ranked(shape, opset=13):
     else:
         nodes.append(node("TopK", "s two", "best which", axis=1))
     return model(nodes, shape, constants, "best", opset)
+
+
+def test_indices_are_called_integers(tmp_path):
+    made = ranked(("N", 8))
+    made.graph.output.append(onnx.helper.make_tensor_value_info("which", 7, ["N", 2]))
+    onnx.save(made, tmp_path / "net.onnx")
+    x = samples((8,), 20)
+    compiled = compile_model(
+        tmp_path / "net.onnx", evaluate=(x, {}), target="unlimited", emit=(), cut_at="s"
+    )
+    tables = {table.name: table for table in output_figures.tables(compiled.report)}
+    assert tables["which"].kind == "integers"
+    assert tables["which"].steps[0].value == "100.00 % of integers equal"
+    assert not schema.complaint(json.loads(json.dumps(compiled.report)))
 
 
 def moved():

@@ -193,8 +193,15 @@ def test_a_moved_dynamic_quantization_is_read_in_parts():
 # Arithmetic on integers.
 
 
-@pytest.mark.parametrize("kind", [TensorProto.UINT8, TensorProto.INT32])
-@pytest.mark.parametrize("op", ["Add", "Mul", "Sub"])
+@pytest.mark.parametrize(
+    ("op", "kind"),
+    [
+        ("Add", TensorProto.UINT8),
+        ("Mul", TensorProto.UINT8),
+        ("Sub", TensorProto.UINT8),
+        ("Mul", TensorProto.INT32),  # sums in 32 bits: test_onnx_whole_sums.py
+    ],
+)
 def test_arithmetic_on_integers(op, kind):
     """It wraps around, or its result is rounded later."""
     nodes = [

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from snn_compile.errors import CompileErrors, UsageError
-from snn_compile.report import metrics
+from snn_compile.report import limits, metrics, output_figures
 from snn_compile.samples.outputs import Expected, OutputKind, OutputShapes, kind_of_shape
 
 CLASSES, REGRESSION, SEGMENTATION = OutputKind
@@ -174,3 +176,51 @@ def test_labels_of_maps_that_do_not_fit_are_refused(y, message):
 def test_pixels_of_255_do_not_count():
     (expected,) = MAPS.expected({"y": np.array([[[0, 255], [2, 1]]], np.uint8)}, 1, "x")
     assert expected.y.tolist() == [[[0, -1], [2, 1]]]
+
+
+@pytest.mark.parametrize(
+    ("expected", "of"),
+    [
+        (Expected("y", (3, 4, 5), SEGMENTATION), "pixels"),
+        (Expected("y", (3, 4, 1, 5), SEGMENTATION), "pixels"),
+        (Expected("y", (50, 3), SEGMENTATION, axis=1), "positions"),
+        (Expected("y", (3, 4, 4, 4), SEGMENTATION), "positions"),
+        (Expected("y", (65536, 5), SEGMENTATION, integers=True), "integers"),
+        (Expected("y", (65536, 4, 5), SEGMENTATION), "pixels"),
+        (Expected("y", (65536,), CLASSES, integers=True), "integers"),
+        (Expected("y", (3,), CLASSES), ""),
+        (Expected("y", (3, 4), REGRESSION, integers=True), ""),
+    ],
+)
+def test_what_an_output_has_answers_for(expected, of):
+    assert expected.answers == of
+
+
+def test_a_list_of_integers_is_no_map_of_pixels():
+    """Figures and words of indices, as a TopK gives them."""
+    y = np.array([[4, 1, 5], [8, 9, 7]])
+    expected = Expected("best", (10, 3), SEGMENTATION, y, integers=True)
+    found = metrics.judge(expected, y, np.array([[4, 1, 5], [8, 7, 9]]))
+    assert (found["of"], found["pixel_accuracy"]) == ("integers", 100.0)
+    assert found["agreement"] == pytest.approx(200 / 3, abs=1e-4)
+    rungs = [{"stage": stage, "n": 2, "outputs": [found]} for stage in ("onnx", "fixed")]
+    report = {"ladder": rungs, "options": {}, "coding": "graded", "timesteps": 1}
+    (table,) = output_figures.tables(report)
+    assert (table.kind, table.title) == ("integers", "accuracy")
+    assert table.steps[0].value == "100.00 % of integers · mean IoU 100.00 %"
+    assert table.steps[0].against == "66.67 % of integers equal"
+    worse = {**found, "pixel_accuracy": 50.0}
+    report["ladder"] = [rungs[0], {**rungs[1], "outputs": [worse]}]
+    (error,) = limits.accuracy(report, 5.0, "net.onnx")
+    assert "accuracy of integers of 'best' fell" in error.message
+
+
+def test_many_classes_take_no_table_of_all_pairs():
+    y = np.arange(200).reshape(2, 100) * 300
+    expected = Expected("best", (65536, 100), SEGMENTATION, y, integers=True)
+    tracemalloc.start()
+    found = metrics.judge(expected, y, y)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (found["pixel_accuracy"], found["mean_iou"]) == (100.0, 100.0)
+    assert peak < 1 << 23

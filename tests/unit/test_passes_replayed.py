@@ -32,6 +32,7 @@ from snn_compile.pipeline import replay, values
 from snn_compile.pipeline.folding import folding_of
 from snn_compile.quantize.to_fixed_point import Quantize
 
+WIDTHS = (("relu*", 6),)
 SNNTORCH = Path(__file__).parent.parent / "fixtures" / "snntorch_tiny.nir"
 
 
@@ -67,7 +68,7 @@ def test_every_pass_is_replayed_from_its_file(name, network, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     folded, x, passes = converted(network, SETTINGS[name])
     coding = coding_of(CompileOptions(**SETTINGS[name]), "graded")
-    steps = [FoldPreprocessing((0.5,), (2.0,)), *folding_of(network, coding).steps]
+    steps = [FoldPreprocessing((0.5,), (2.0,)), *folding_of(network, coding, widths=WIDTHS).steps]
     steps += [Equalize("data", x), Equalize("range", ranges=ranges(folded, x)), *passes.steps]
     graph = network
     for step in steps:

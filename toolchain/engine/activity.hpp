@@ -35,34 +35,59 @@ inline void count_spikes(const Shape &s, const Messages &m, int sign, int steps,
     }
 }
 
-inline void count_values(const Shape &s, const Messages &m, int steps, uint32_t *counts) {
-    const size_t n = s.lanes();
+inline void count_values(const Shape &s, Messages &m, int steps, Array<uint32_t> &counts) {
+    const auto zero = [&](int k) { return uint8_t(m.zero >> (8 * k)); };
     for (int t = 0; t < steps; ++t) {
+        const uint8_t *q = m.plane(s, 0, t);
+        const uint8_t none = zero(0);
         if (m.n_planes == 1) {
-            const uint8_t *plane = m.plane(s, 0, t), zero = uint8_t(m.zero);
-            for (size_t i = 0; i < n; ++i) counts[i] += plane[i] != zero;
-            continue;
-        }
-        for (size_t i = 0; i < n; ++i) {
-            bool differs = false;
-            for (int k = 0; k < m.n_planes; ++k)
-                differs |= m.plane(s, k, t)[i] != uint8_t(m.zero >> (8 * k));
-            counts[i] += differs;
+            m.tally.add(1, [=](size_t i) { return q[i] != none; }, counts);
+        } else if (m.n_planes == 2) {
+            const uint8_t *p = m.plane(s, 1, t), none_above = zero(1);
+            const auto differs = [=](size_t i) { return (q[i] != none) | (p[i] != none_above); };
+            m.tally.add(1, differs, counts);
+        } else {
+            for (size_t i = 0, n = s.lanes(); i < n; ++i) {
+                bool differs = false;
+                for (int k = 0; k < m.n_planes; ++k) differs |= m.plane(s, k, t)[i] != zero(k);
+                counts[i] += differs;
+            }
         }
     }
 }
 
-// Adds up the values of each lane, none of which is negative.
-inline void sum_values(const Shape &s, const Messages &m, int steps, uint64_t *sums) {
+// The digits of values none of which is negative.
+inline void count_digits(const Shape &s, Messages &m, int steps, Array<uint32_t> &counts) {
     for (int t = 0; t < steps; ++t)
         for (int k = 0; k < m.n_planes; ++k) {
-            const uint8_t *plane = m.plane(s, k, t);
-            for (size_t i = 0; i < s.lanes(); ++i) sums[i] += uint64_t(plane[i]) << (8 * k);
+            const uint8_t *q = m.plane(s, k, t);
+            m.tally.add(8, [=](size_t i) { return digits(q[i]); }, counts);
         }
 }
 
-// Messages other than 0 of each lane, added to `counts`, or their values, added to `sums`; the
-// share of neurons that fired.
+// Adds up the values of each lane, none of which is negative.
+inline void sum_values(const Shape &s, Messages &m, int steps, Array<uint64_t> &sums) {
+    for (int t = 0; t < steps; ++t) {
+        const uint8_t *q = m.plane(s, 0, t);
+        m.tally.add(255, [=](size_t i) { return q[i]; }, sums);
+        for (int k = 1; k < m.n_planes; ++k) {
+            const uint8_t *plane = m.plane(s, k, t);
+            for (size_t i = 0; i < s.lanes(); ++i) sums[i] += uint64_t(plane[i]) << (8 * k);
+        }
+    }
+}
+
+// Adds what the narrow counters hold to the wide ones.
+inline void settle(const Population &p, Messages &m, Array<uint32_t> &counts,
+                   Array<uint64_t> &sums) {
+    if (p.counted_by_value())
+        m.tally.empty(sums);
+    else if (p.values())
+        m.tally.empty(counts);
+}
+
+// Messages of each lane, added to `counts`, or their values, added to `sums`: as the population is
+// counted. `settle` has to follow before these are read. Also the share of neurons that fired.
 inline void count(const Population &p, Messages &m, int steps, bool counting,
                   Array<uint32_t> &counts, Array<uint64_t> &sums) {
     const Shape &s = p.shape;
@@ -77,9 +102,11 @@ inline void count(const Population &p, Messages &m, int steps, bool counting,
     if (p.spikes())
         for (int sign = 0; sign < m.signs; ++sign) count_spikes(s, m, sign, steps, counts.data());
     else if (p.counted_by_value())
-        sum_values(s, m, steps, sums.data());
+        sum_values(s, m, steps, sums);
+    else if (p.given.counting == SNN_COUNT_DIGITS)
+        count_digits(s, m, steps, counts);
     else
-        count_values(s, m, steps, counts.data());
+        count_values(s, m, steps, counts);
 }
 
 }  // namespace snn

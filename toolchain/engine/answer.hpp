@@ -16,15 +16,19 @@ struct Stretch {
     size_t step;      // between steps; 0 where they are all the same
     int left, right;  // a shift that is still to be done
     int width;        // lanes
+    // Neighbouring pixels that have the same parameters, and how far their sums and their neurons
+    // are apart.
+    int pixels = 1;
+    size_t apart = 0, lanes_apart = 0;
     // Weights that are still to be added where a bit is set, if there are any (`Group::tap`): of
-    // these lanes, and their bits, `apart` between steps.
+    // these lanes, and their bits, `bits_apart` between steps.
     const int32_t *tap = nullptr;
     const uint16_t *bits = nullptr;
-    size_t apart = 0;
+    size_t bits_apart = 0;
 
     template <class T>
-    SNN_INLINE Lanes<T> at(int t, int lane) const {
-        const Lanes<T> a = Lanes<T>::from(sums + t * step + lane);
+    SNN_INLINE Lanes<T> at(int t, int lane, int pixel = 0) const {
+        const Lanes<T> a = Lanes<T>::from(sums + pixel * apart + t * step + lane);
         return left | right ? (a << left) >> right : a;
     }
 };
@@ -46,6 +50,19 @@ class Neurons {
     template <class A>
     void answer(const Stretch<A> &sums, int y, int x, int c0) {
         with_model(p_, At<A>{*this, sums, y, x, c0});
+    }
+
+    // Lanes c0.. of the pixels x0.. of row y answer, `n` units of computation whose sums are `apart`.
+    template <class A>
+    void answer_row(Stretch<A> sums, int n, size_t apart, int y, int x0, int c0) {
+        const bool alike = p_.values() && !p_.facts.states && !p_.given.bias_per_neuron;
+        if (alike) {
+            sums.pixels = n;
+            sums.apart = apart;
+            sums.lanes_apart = size_t(p_.fold) * p_.shape.padded;
+            return answer(sums, y, x0, c0);
+        }
+        for (int k = 0; k < n; ++k, sums.sums += apart) answer(sums, y, x0 + k * p_.fold, c0);
     }
 
   private:
@@ -152,7 +169,7 @@ class Neurons {
         const size_t a_step = sums.step;
         const int left = sums.left, right = sums.right, steps = window_.steps;
         const uint16_t *bits = Taps ? sums.bits + c / kLanes : nullptr;
-        const size_t apart = sums.apart;
+        const size_t apart = sums.bits_apart;
         for (int t = 0; t < steps; ++t, a += a_step, bits += apart, out.spikes += out.step)
 #pragma GCC unroll 4
             for (int j = 0; j < N; ++j) {
@@ -169,18 +186,24 @@ class Neurons {
     }
 
     template <template <class> class Model, class A>
-    void grade(const Stretch<A> &sums, int y, int x, int c0) {
+    void grade(const Stretch<A> sums, int y, int x, int c0) {  // a copy: bytes may alias anything
         using T = std::conditional_t<sizeof(A) == 8, int64_t, int32_t>;
         const Shape &s = p_.shape;
         const int steps = std::min(m_.steps, window_.steps);
         const Lanes<T> zero = Lanes<T>::all(T(m_.zero));  // messages are stored as 0 and above
+        const size_t plane = size_t(m_.steps) * s.lanes();
+        const int n_planes = m_.n_planes;
         for (int c = 0; c < sums.width; c += kLanes) {
             const Place at = place(y, x, c0 + c);
             const Model<T> neurons(at);
             for (int t = 0; t < steps; ++t) {
-                const Lanes<T> q = neurons.answer(sums.template at<T>(t, c)) + zero;
-                for (int k = 0; k < m_.n_planes; ++k)
-                    (q >> (8 * k)).low_bytes(m_.plane(s, k, t) + at.neuron);
+                uint8_t *to = m_.plane(s, 0, t) + at.neuron;
+                for (int i = 0; i < sums.pixels; ++i, to += sums.lanes_apart) {
+                    const Lanes<T> q = neurons.answer(sums.template at<T>(t, c, i)) + zero;
+                    q.low_bytes(to);
+                    for (int k = 1; k < n_planes; ++k)
+                        (q >> (8 * k)).low_bytes(to + k * plane);
+                }
             }
         }
     }

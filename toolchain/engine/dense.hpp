@@ -68,14 +68,20 @@ inline void lay_out(const Group &g, const Population &source, const Messages &m,
     const size_t size = steps * maps.step + 64;
     grow(maps.data, size);
     const Element border = Element((uint64_t(m.zero) >> (8 * plane)) & 255);
-    std::fill(maps.data.begin(), maps.data.begin() + size, border);
     const int y0 = std::max(0, -top), y1 = std::min(s.height, height - top);
     const int x0 = std::max(0, -left), x1 = std::min(s.width, width - left);
+    Element *const data = maps.data.data(), *const end = data + size;
+    // What surrounds the map, or all where channels inside it are padding.
+    const bool all = x0 >= x1 || (channels != s.channels && channels != s.padded);
+    if (all) std::fill(data, end, border);
     if (x0 >= x1) return;
+    const size_t line = size_t(width) * channels;
+    Element *done = data;
     for (int t = 0; t < steps; ++t)
         for (int y = y0; y < y1; ++y) {
-            Element *to =
-                maps.data.data() + t * maps.step + (size_t(y + top) * width + x0 + left) * channels;
+            Element *to = data + t * maps.step + (y + top) * line + size_t(x0 + left) * channels;
+            if (!all) std::fill(done, to, border);
+            done = to + size_t(x1 - x0) * channels;
             if (source.signs == 2)
                 spread_signs(s, spikes_at(m.map(s, t), s, y, x0, 0),
                              spikes_at(m.map(s, t, 1), s, y, x0, 0), x1 - x0, channels, to);
@@ -85,6 +91,7 @@ inline void lay_out(const Group &g, const Population &source, const Messages &m,
                 spread_bytes(s, m.plane(s, plane, t) + (size_t(y) * s.width + x0) * s.padded,
                              x1 - x0, channels, to);
         }
+    if (!all) std::fill(done, end, border);
 }
 
 #if defined(__AVX512VNNI__)
@@ -201,19 +208,37 @@ inline void dense_products(const Group &g, const Element *from, size_t row, int 
 inline void depthwise_products(const Group &g, const Element *from, size_t row, int rows, int c0,
                                int lanes, int32_t *to, size_t to_row) {
     const size_t map_row = size_t(g.map_width()) * g.map_channels;
-    for (int r = 0; r < rows; ++r, from += row, to += to_row)
-        for (int c = 0; c < lanes; c += kLanes) {
-            Lanes<int32_t> sums = Lanes<int32_t>::all(0);
-            for (int a = 0; a < g.kh(); ++a)
-                for (int b = 0; b < g.kw(); ++b) {
-                    const Element *q = from + a * g.given.dilation[0] * map_row +
-                                       size_t(b) * g.given.dilation[1] * g.map_channels + c0 + c;
-                    const int16_t *w =
-                        g.taps.data() + size_t(a * g.kw() + b) * g.out.padded + c0 + c;
-                    sums = sums + Lanes<int32_t>::from(q) * Lanes<int32_t>::from(w);
-                }
-            sums.to(to + c);
+    const size_t down = g.given.dilation[0] * map_row,
+                 right = size_t(g.given.dilation[1]) * g.map_channels;
+    const bool one = g.kh() * g.kw() == 1;
+    for (int c = c0; c < c0 + lanes; c += kLanes, to += kLanes) {
+        const Element *q = from + c;
+        const Lanes<int32_t> first = Lanes<int32_t>::from(g.taps.data() + c);
+        for (int r = 0; r < rows; ++r, q += row) {
+            Lanes<int32_t> sums = Lanes<int32_t>::from(q) * first;
+            const int16_t *w = g.taps.data() + c;
+            for (int a = 0; !one && a < g.kh(); ++a)
+                for (int b = 0; b < g.kw(); ++b, w += g.out.padded)
+                    if (a + b)
+                        sums = sums + Lanes<int32_t>::from(q + a * down + b * right) *
+                                          Lanes<int32_t>::from(w);
+            sums.to(to + r * to_row);
         }
+    }
+}
+
+// Adds the products of one-to-one synapses, shifted: (rows, lanes).
+inline void add_one_to_one(const Group &g, const Element *from, size_t row, int rows, int c0,
+                           int lanes, int left, int right, int32_t *to) {
+    for (int c = 0; c < lanes; c += kLanes) {
+        const Element *q = from + c0 + c;
+        int32_t *sum = to + c;
+        const Lanes<int32_t> w = Lanes<int32_t>::from(g.taps.data() + c0 + c);
+        for (int r = 0; r < rows; ++r, q += row, sum += lanes) {
+            const Lanes<int32_t> product = Lanes<int32_t>::from(q) * w;
+            (Lanes<int32_t>::at(sum) + ((product << left) >> right)).to(sum);
+        }
+    }
 }
 
 }  // namespace snn

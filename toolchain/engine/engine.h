@@ -6,7 +6,7 @@
 
 /* Raised whenever a function, a struct or the meaning of one changes; `snn_compile.sim.native` states
  * the same number and refuses a library that was built from other sources. */
-#define SNN_ENGINE_ABI 8
+#define SNN_ENGINE_ABI 10
 
 #if defined(_WIN32)
 #define SNN_ENGINE_API __declspec(dllexport)
@@ -23,6 +23,13 @@ enum {
     SNN_INPUT_VALUES = 1
 };
 
+/* What is counted of the values that a population sends. */
+enum {
+    SNN_COUNT_MESSAGES = 0, /* those other than 0 */
+    SNN_COUNT_VALUES = 1,   /* their sum: a value stands for as many spikes */
+    SNN_COUNT_DIGITS = 2    /* their binary digits that are 1: a value stands for a spike of each */
+};
+
 /* A population; the equations are in snn_compile/ir/models. Arrays are int64; those per
  * channel have `channels` entries, those per neuron `channels * height * width` in this order. */
 typedef struct {
@@ -33,6 +40,7 @@ typedef struct {
     int32_t saturates;       /* its potential is not proven to stay inside the limit */
     int32_t bias_per_neuron; /* otherwise per channel */
     int32_t initial_per_neuron;
+    int32_t counting;        /* SNN_COUNT_...; spikes are counted whatever it is */
     int32_t numbers[4];      /* what else the neuron model is told, in its own order */
     int64_t low, high;       /* smallest and largest message */
     int64_t limit;           /* potentials are clipped to -limit..limit */
@@ -54,6 +62,11 @@ typedef struct {
     const int64_t *indptr, *indices;
 } snn_synapses;
 
+typedef struct snn_network snn_network;
+
+/* Where the neurons of a network stand between two stimuli that follow each other. */
+typedef struct snn_state snn_state;
+
 /* A batch of stimuli, and where the results go. Pointers may be NULL where nothing is wanted. */
 typedef struct {
     int64_t n_samples;
@@ -61,15 +74,18 @@ typedef struct {
     const void *messages;    /* (n_samples, input_steps, row): of each input, in order, its (C, H, W) */
     int32_t message_bytes;   /* width of each: 1 (int8) or 4 (int32) */
     int64_t **outputs;       /* per population: (n_samples, C, H, W); readouts only, added to nothing */
-    int64_t **activity;      /* per population: (C, H, W); the number of messages other than 0 is
-                                added, of counts their sum */
+    int64_t **activity;      /* per population: (C, H, W); what `counting` says is added */
     void **traces;           /* per population: (n_samples, n_steps, C, H, W), int8 for spikes,
                                 int32 for values, int64 for potentials */
     double dense_above;      /* density of spikes from which a layer is computed densely; negative:
                                 what was measured to be best for this build */
+    int32_t n_threads;       /* that may work on it, at least 1 */
+    int32_t shared;          /* whether they compute each stimulus together; 0: if it is long, and
+                                there are too few of them to give every thread its own */
+    snn_state *state;        /* from which each stimulus goes on, one after the other; NULL: each
+                                begins at rest. Potentials have to be described as ones that may
+                                saturate, since nothing bounds the number of steps */
 } snn_batch;
-
-typedef struct snn_network snn_network;
 
 #ifdef __cplusplus
 extern "C" {
@@ -98,7 +114,13 @@ SNN_ENGINE_API snn_network *snn_engine_network_new(const snn_population *populat
                                                    char *message, int32_t length);
 SNN_ENGINE_API void snn_engine_network_free(snn_network *network);
 
-/* Simulates a batch; may be called from several threads at once. 0; 1 if memory ran out; 2 if a
+/* The state of a network at rest; NULL if memory ran out. It belongs to this network, and is freed
+ * before it. */
+SNN_ENGINE_API snn_state *snn_engine_state_new(const snn_network *network);
+SNN_ENGINE_API void snn_engine_state_free(snn_state *state);
+
+/* Simulates a batch; may be called from several threads at once, with
+ * different states. 0; 1 if memory ran out; 2 if a
  * message is not between `low` and `high` of its input. */
 SNN_ENGINE_API int snn_engine_run(snn_network *network, const snn_batch *batch);
 

@@ -80,27 +80,28 @@ struct ClipFloor<int64_t> {
     }
 };
 
-// Processors divide doubles faster than integers. A quotient below an integer k is below it by at
-// least 1 / threshold, which is k / (V + threshold) or more, and V + threshold is less than 2**30:
-// rounding to 53 bits does not reach k.
+// Processors multiply doubles far faster than they divide. A quotient (V + 1/2) / threshold has the
+// floor of V / threshold and is no less than 1 / (2 threshold) away from any integer; V is less than
+// 2**30, so that the two roundings of its product with 1 / threshold stay below 2**-22 / threshold.
 template <>
 struct ClipFloor<int32_t> {
     using L = Lanes<int32_t>;
     using Double = Vector<double, L::kPer * 8>;
-    L bias, threshold;
+    L bias;
+    const double *factor;
     int32_t limit, levels;
 
     SNN_INLINE explicit ClipFloor(const Place &p)
         : bias(p.bias<int32_t>()),
-          threshold(L::at(p.parameters<int32_t>().threshold.data() + p.lane)),
+          factor(p.population.factor.data() + p.lane),
           limit(int32_t(p.population.given.limit)),
           levels(int32_t(p.population.given.high)) {}
     SNN_INLINE L answer(const L &a) const {
         const L v = max(min(a + bias, L::all(limit)), L::all(0));
         L q;
         for (int i = 0; i < L::kCount; ++i)
-            q.r[i] = __builtin_convertvector(__builtin_convertvector(v.r[i], Double) /
-                                                 __builtin_convertvector(threshold.r[i], Double),
+            q.r[i] = __builtin_convertvector((__builtin_convertvector(v.r[i], Double) + 0.5) *
+                                                 load<Double>(factor + i * L::kPer),
                                              L::Register);
         return min(q, L::all(levels));
     }

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "network.hpp"
+#include "tally.hpp"
 
 namespace snn {
 
@@ -18,6 +18,7 @@ struct Messages {
     int steps = 0;        // room
     size_t n_spikes = 0;  // in this window
     double density = 0;   // of them
+    Tally tally;
 
     void resize(const Population &p, int n_steps) {
         steps = p.given.held ? 1 : n_steps;
@@ -28,6 +29,7 @@ struct Messages {
         if (p.values()) {
             n_planes = p.planes;
             planes.assign(size_t(n_planes) * steps * p.shape.lanes(), 0);
+            tally.resize(p.shape.lanes());
         }
     }
     // In the debug build, forgets what was sent; all but the padding, which is 0 from the beginning.

@@ -10,6 +10,7 @@
 // or the number of steps.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -53,7 +54,6 @@ struct Facts {
     int states = 0;        // registers that a neuron keeps from step to step
     bool wide = false;     // it always computes in 64 bits
     bool graded = false;   // it sends values, though it keeps registers
-    bool counted = false;  // a message stands for as many spikes as its value
     bool readout = false;  // its potential is an output, and it sends nothing
 };
 
@@ -67,12 +67,14 @@ struct Population {
     Parameters<int32_t> narrow;
     Parameters<int64_t> wide;
     // Graded neurons: multiplier / 2**shift, and the potential that suffices for the largest payload.
+    // Clip-floor neurons: 1 / threshold.
     Array<double> factor;
     Array<int32_t> cap;
     // Lines of piecewise linear neurons, of each lane of a pixel: where they begin, all but the
     // first, [line][lane]; and multiplier, offset and shift, [lane][line][3].
     Array<int64_t> begins, lines;
     std::vector<int> groups;  // synapse groups that feed it
+    int repeats = -1;         // the population whose every message it sends again
     int planes = 0;           // bytes of a message, 0 for spikes
     int signs = 1;            // maps of spikes in a step: 2 if there are negative ones
     size_t message_at = 0;    // of an input: where its messages begin in a row of the caller's
@@ -84,7 +86,7 @@ struct Population {
     bool values() const { return !spikes() && !readout(); }
     // Whether its neurons compute in 32 bits.
     bool narrow_state() const { return !given.wide && !facts.wide; }
-    bool counted_by_value() const { return facts.counted; }
+    bool counted_by_value() const { return values() && given.counting == SNN_COUNT_VALUES; }
     bool input() const { return given.kind <= SNN_INPUT_VALUES; }
     bool readout() const { return facts.readout; }
 };
@@ -141,6 +143,8 @@ struct Group {
     Array<int16_t> dense16;
     std::vector<std::vector<Run>> runs;  // per output block
     std::vector<size_t> dense_at;        // where an output block starts
+    Array<int16_t> squares;  // winograd.hpp: [output block of 16][product][pair of channels][lane][2]
+    std::vector<Run> whole;  // the channels of a pixel
     Array<int32_t> sums;                 // of the weights of each output lane
     Array<int16_t> taps;                 // depthwise: [sign][tap][lane]
     // Of a single tap of spikes of one sign, with its exponent; of each lane of the folded pixels.
@@ -153,6 +157,8 @@ struct Group {
     std::vector<int8_t> weight;   // also the natural weights of kScalar
     std::vector<int64_t> indptr, indices;
 
+    // Whether each neuron of the target has one synapse.
+    bool one_to_one() const { return kernel == Kernel::kDepthwise && kh() * kw() == 1; }
     int kh() const { return given.kernel[0]; }
     int kw() const { return given.kernel[1]; }
     bool single_tap() const { return !tap.empty(); }
@@ -176,7 +182,7 @@ struct Group {
     }
 };
 
-struct Workspace;
+struct Team;
 
 // Elements that one instruction multiplies and adds: four bytes with VNNI, else two 16-bit numbers.
 #if defined(__AVX512VNNI__)
@@ -194,8 +200,9 @@ struct snn_network {
     std::vector<snn::Group> groups;
     int n_steps = 1;
     size_t message_row = 0;  // messages of all inputs at one step
-    std::mutex mutex;  // of the free workspaces
-    std::vector<std::unique_ptr<snn::Workspace>> free;
+    std::mutex mutex;  // of the free teams
+    std::vector<std::unique_ptr<snn::Team>> free;
+    std::atomic<int64_t> sample_ns{0};  // what a sample takes one thread; 0: not known yet
 
     snn_network();
     ~snn_network();

@@ -205,9 +205,7 @@ inline Facts facts_of(int kind) {
         case kGraded:
         case kProduct:
         case kPiecewiseLinear:
-            break;
         case kClipFloor:
-            f.counted = true;
             break;
         case kIf:
             f.states = 1;

@@ -1,5 +1,4 @@
 // One population during one window: sum its synapses, let its neurons answer.
-#include "activity.hpp"
 #include "answer.hpp"
 #include "scattered.hpp"
 
@@ -17,10 +16,14 @@ constexpr double kDenseAbove = 0.90;
 // Sums of a tile stay in the second-level cache until the neurons take them.
 constexpr int kTileBytes = 64 << 10;
 
+// Sums of a strip of rows stay in the first.
+constexpr size_t kStripBytes = 8 << 10;
+
 class Layer {
   public:
     Layer(const snn_network &network, int index, const Window &window, Workspace &work)
         : network_(network),
+          index_(index),
           p_(network.populations[index]),
           window_(window),
           work_(work),
@@ -30,30 +33,75 @@ class Layer {
           tile_(std::clamp(kTileBytes / (2 * steps_ * p_.block), 1,
                            std::min(columns_, kLargestTile))) {}
 
-    void run(Neurons &neurons) {
+    // Takes parts of the population until none is left: rows, or blocks of channels where there are
+    // more of those than rows.
+    void run(Neurons &neurons, Parts &parts) {
+        const int height = p_.shape.height, blocks = p_.shape.padded / lanes_;
+        const bool by_rows = height >= parts.count() || height >= blocks;
+        const int unit = by_rows && has_squares() ? 2 : 1;  // rows that are computed together
+        const int size = (by_rows ? height : blocks) / unit;
+        int first, end;
+        if (!parts.take(size, first, end)) return;
+        if (p_.repeats >= 0) return repeat();
         if (p_.given.wide) return run_wide(neurons);
         sort_groups();
         const int block = p_.block;
-        grow(work_.held, size_t(p_.shape.width) * lanes_);
+        const size_t row = size_t(p_.shape.width) * lanes_;
+        // Blocks of channels share the squares of two rows.
+        strip_ = blocks > 1 ? 2 : std::clamp(int(kStripBytes / (4 * row)), 1, height);
+        grow(work_.held, strip_ * row);
         const size_t room = size_t(tile_) * steps_ * block;
-        grow(work_.part, std::max(room, work_.held.size()));
+        grow(work_.part, std::max(room, row));
         grow(work_.sums16, room);
         grow(work_.sums32, room);
-        for (int y = 0; y < p_.shape.height; ++y) {
-            for (int i : stepping_) {
-                GroupScratch &s = scratch(i);
-                if (!s.by_events) continue;
-                merge_rows(network_.groups[i], s.events, y, steps_, s.merged);
-                order_items(network_.groups[i], s.merged, columns_, tile_, steps_, s.items);
-            }
-            for (int c0 = 0; c0 < p_.shape.padded; c0 += lanes_) run_block(neurons, y, c0);
-        }
+        do {
+            const int y0 = by_rows ? first * unit : 0, y1 = by_rows ? end * unit : height;
+            const int b0 = by_rows ? 0 : first, b1 = by_rows ? blocks : end;
+            if (stepping_.empty() && !sparse_ && p_.values() && !p_.facts.states)
+                run_strips(neurons, y0, y1, b0, b1);
+            else
+                run_rows(neurons, y0, y1, b0, b1);
+        } while (parts.take(size, first, end));
     }
 
   private:
     GroupScratch &scratch(int group) { return work_.groups[group]; }
     const Messages &messages(const Group &g) const { return work_.messages[g.given.source]; }
     const Population &source(const Group &g) const { return network_.populations[g.given.source]; }
+
+    // The rows y0.. to y1 of the blocks of channels b0.. to b1, where sums are equal at each step and
+    // neurons keep no state: strips of rows, which answer together.
+    void run_strips(Neurons &neurons, int y0, int y1, int b0, int b1) {
+        const size_t row = size_t(p_.shape.width) * lanes_;
+        const bool alone = held_.size() == 1;  // then neurons shift the sum
+        const int e = alone ? network_.groups[held_[0]].given.exponent : 0;
+        int32_t *held = work_.held.data();
+        const Stretch<int32_t> sums{held, 0, std::max(e, 0), std::max(-e, 0), p_.block};
+        for (int y = y0; y < y1; y += strip_)
+            for (int b = b0; b < b1; ++b) {
+                const int n = std::min(strip_, y1 - y);
+                for (int r = 0; r < n; ++r) sum_held(y + r, b * lanes_, alone, held + r * row);
+                neurons.answer_row(sums, n * columns_, size_t(p_.block), y, 0, b * lanes_);
+            }
+    }
+
+    // The same where they are not.
+    void run_rows(Neurons &neurons, int y0, int y1, int b0, int b1) {
+        for (int y = y0; y < y1; ++y) {
+            for (int i : stepping_) {
+                GroupScratch &s = scratch(i);
+                if (!s.by_events) continue;
+                merge_rows(network_.groups[i], s.events, y, steps_, s.merged);
+                order_items(network_.groups[i], s.merged, columns_, tile_, steps_, s.items);
+            }
+            for (int b = b0; b < b1; ++b) run_block(neurons, y, b * lanes_);
+        }
+    }
+
+    bool has_squares() const {
+        return std::any_of(p_.groups.begin(), p_.groups.end(),
+                           [&](int i) { return !network_.groups[i].squares.empty(); });
+    }
 
     // Which groups bring the same at every step, and how each of the others is computed.
     void sort_groups() {
@@ -68,6 +116,7 @@ class Layer {
             }
             if (source(g).given.held) {
                 held_.push_back(i);
+                scratch(i).squares.pair = -1;
                 lay_out_maps(g, 1, scratch(i));  // one step: products, whatever the density
             } else {
                 stepping_.push_back(i);
@@ -112,6 +161,10 @@ class Layer {
                     sum = int32_t(uint32_t(sum) + (uint32_t(into[r * into_row + c]) << (8 * k)));
                 }
         }
+        take_zero_out(g, rows, c0, to, to_row);
+    }
+
+    void take_zero_out(const Group &g, int rows, int c0, int32_t *to, size_t to_row) const {
         const int64_t zero = messages(g).zero;
         if (!zero) return;
         for (int r = 0; r < rows; ++r)
@@ -121,6 +174,13 @@ class Layer {
             }
     }
 
+    // The products of row y, from squares.
+    void sum_squares(const Group &g, GroupScratch &from, int y, int c0, int32_t *to) const {
+        for (int c = 0; c < lanes_; c += kLanes)
+            square_products(g, from.maps[0], y, c0 + c, to + c, lanes_, from.squares);
+        take_zero_out(g, p_.shape.width, c0, to, lanes_);
+    }
+
     size_t map_at(const Group &g, int y, int x) const {
         if (g.flat) return 0;
         return (size_t(y) * g.given.stride[0] * g.map_width() + size_t(x) * g.given.stride[1]) *
@@ -128,17 +188,26 @@ class Layer {
     }
 
     // What is the same at every step, of all pixels of row y: (columns, lanes).
-    void sum_held(int y, int c0) {
+    // `alone`: there is one group, whose exponent is left to the neurons.
+    void sum_held(int y, int c0, bool alone, int32_t *held) {
         const size_t n = size_t(p_.shape.width) * lanes_;
         for (size_t i = 0; i < held_.size(); ++i) {
             const Group &g = network_.groups[held_[i]];
-            int32_t *to = i ? work_.part.data() : work_.held.data();
-            products(g, scratch(held_[i]), map_at(g, y, 0),
-                     size_t(g.given.stride[1]) * g.map_channels, p_.shape.width, c0, to, lanes_);
-            const int e = g.given.exponent;
-            const int32_t *base = i ? work_.held.data() : nullptr;
-            if (e || i)
-                add_shifted(to, n, std::max(e, 0), std::max(-e, 0), base, work_.held.data());
+            int32_t *to = i ? work_.part.data() : held;
+            GroupScratch &from = scratch(held_[i]);
+            const int e = g.given.exponent, left = std::max(e, 0), right = std::max(-e, 0);
+            if (i && g.one_to_one() && from.maps.size() == 1 && !messages(g).zero) {
+                add_one_to_one(g, from.maps[0].data.data() + map_at(g, y, 0),
+                               size_t(g.given.stride[1]) * g.map_channels, p_.shape.width, c0,
+                               lanes_, left, right, held);
+                continue;
+            }
+            if (!g.squares.empty() && from.maps.size() == 1)
+                sum_squares(g, from, y, c0, to);
+            else
+                products(g, from, map_at(g, y, 0), size_t(g.given.stride[1]) * g.map_channels,
+                         p_.shape.width, c0, to, lanes_);
+            if (!alone && (e || i)) add_shifted(to, n, left, right, i ? held : nullptr, held);
         }
     }
 
@@ -177,8 +246,8 @@ class Layer {
     void run_block(Neurons &neurons, int y, int c0) {
         const int block = p_.block;
         const size_t step = size_t(block), pixel = step * steps_;
-        sum_held(y, c0);
         const bool only_held = stepping_.empty() && !sparse_;
+        sum_held(y, c0, false, work_.held.data());
         // A group whose sums the neurons take as they are, and one that they add by themselves.
         int direct = -1, tap = -1;
         if (held_.empty() && !sparse_) find_direct(direct, tap);
@@ -192,27 +261,32 @@ class Layer {
             } else if (!only_held) {
                 join(y, x0, n, c0);
             }
-            for (int k = 0; k < n; ++k) {
-                const int x = (x0 + k) * p_.fold;
-                const int32_t *held = work_.held.data() + size_t(x) * lanes_;
-                if (only_held) {
-                    neurons.answer(Stretch<int32_t>{held, 0, 0, 0, block}, y, x, c0);
-                } else if (direct >= 0) {
-                    Stretch<int16_t> sums{work_.sums16.data() + k * pixel, step, left, right,
-                                          block};
-                    if (tap >= 0) {
-                        const Group &g = network_.groups[tap];
-                        sums.tap = g.tap.data() + c0;
-                        sums.bits = spikes_at(messages(g).map(g.in, 0), g.in, y, x, c0);
-                        sums.apart = messages(g).step_words(g.in) * 4;
-                    }
-                    neurons.answer(sums, y, x, c0);
-                } else {
-                    neurons.answer(
-                        Stretch<int32_t>{work_.sums32.data() + k * pixel, step, 0, 0, block}, y, x,
-                        c0);
-                }
-            }
+            const int x = x0 * p_.fold;
+            if (only_held)
+                neurons.answer_row(
+                    Stretch<int32_t>{work_.held.data() + size_t(x) * lanes_, 0, 0, 0, block}, n,
+                    step, y, x, c0);
+            else if (tap >= 0)
+                answer_with_tap(neurons, network_.groups[tap], n, left, right, y, x, c0);
+            else if (direct >= 0)
+                neurons.answer_row(Stretch<int16_t>{work_.sums16.data(), step, left, right, block},
+                                   n, pixel, y, x, c0);
+            else
+                neurons.answer_row(Stretch<int32_t>{work_.sums32.data(), step, 0, 0, block}, n,
+                                   pixel, y, x, c0);
+        }
+    }
+
+    // Neurons answer that add the weights of one group, where a spike comes, by themselves.
+    void answer_with_tap(Neurons &neurons, const Group &g, int n, int left, int right, int y, int x,
+                         int c0) {
+        const size_t step = size_t(p_.block);
+        Stretch<int16_t> sums{work_.sums16.data(), step, left, right, p_.block};
+        sums.tap = g.tap.data() + c0;
+        sums.bits_apart = messages(g).step_words(g.in) * 4;
+        for (int k = 0; k < n; ++k, sums.sums += step * steps_, x += p_.fold) {
+            sums.bits = spikes_at(messages(g).map(g.in, 0), g.in, y, x, c0);
+            neurons.answer(sums, y, x, c0);
         }
     }
 
@@ -281,6 +355,14 @@ class Layer {
         }
     }
 
+    void repeat() {
+        const Messages &from = work_.messages[p_.repeats];
+        Messages &to = work_.messages[index_];
+        for (int k = 0; k < to.n_planes; ++k)
+            std::memcpy(to.plane(p_.shape, k, 0), from.plane(p_.shape, k, 0),
+                        steps_ * p_.shape.lanes());
+    }
+
     void run_wide(Neurons &neurons) {
         const Shape &s = p_.shape;
         work_.scalar.assign(steps_ * s.lanes(), 0);
@@ -296,6 +378,7 @@ class Layer {
     }
 
     const snn_network &network_;
+    const int index_;
     const Population &p_;
     const Window &window_;
     Workspace &work_;
@@ -303,6 +386,7 @@ class Layer {
     const int lanes_;    // of a pixel in a block
     const int columns_;  // of blocks in a row
     const int tile_;     // blocks of a row that are summed before their neurons answer
+    int strip_ = 1;      // rows whose neurons answer together
     std::vector<int> held_, stepping_;
     bool sparse_ = false;
 };
@@ -317,25 +401,19 @@ void relay(const Population &source, const Messages &from, int steps, Messages &
 
 }  // namespace
 
-void advance(const snn_network &network, int index, const Window &window, bool trace,
+void advance(const snn_network &network, int index, const Window &window, bool trace, Parts &parts,
              Workspace &work) {
     const Population &p = network.populations[index];
-    const int steps = p.given.held ? 1 : window.steps;
     if (p.relays) {
-        const Population &source = network.populations[network.groups[p.groups[0]].given.source];
-        relay(source, work.messages[network.groups[p.groups[0]].given.source], steps,
-              work.messages[index]);
-    } else if (!p.input()) {
-        Neurons neurons(network, index, window, work);
-        if (trace && p.readout()) {
-            grow(work.potentials, size_t(window.steps) * p.shape.lanes());
-            neurons.trace(true);
-        }
-        Layer(network, index, window, work).run(neurons);
+        int first, end;
+        if (!parts.take(1, first, end)) return;
+        const int from = network.groups[p.groups[0]].given.source;
+        return relay(network.populations[from], work.messages[from],
+                     p.given.held ? 1 : window.steps, work.messages[index]);
     }
-    if (!p.readout())
-        count(p, work.messages[index], steps, window.counting, work.counts[index],
-              work.sums[index]);
+    Neurons neurons(network, index, window, work);
+    neurons.trace(trace && p.readout());
+    Layer(network, index, window, work).run(neurons, parts);
 }
 
 }  // namespace snn

@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "neurons.hpp"
+#include "winograd.hpp"
 
 namespace snn {
 namespace {
@@ -86,6 +87,8 @@ Population population(const snn_population &given) {
             p.factor.push_back(factor);
             p.cap.push_back(int32_t(std::min(enough, double(given.limit))));
         }
+        if (given.kind == kClipFloor)
+            for (const int32_t threshold : p.narrow.threshold) p.factor.push_back(1.0 / threshold);
     }
     if (p.values())
         for (int64_t span = given.high - std::min<int64_t>(given.low, 0); span > 0; span >>= 8)
@@ -242,6 +245,45 @@ void pack_dense(Group &g, const Shape &source, const int8_t *weight) {
 #endif
 }
 
+// Four numbers for three: what winograd.hpp multiplies with, twice as large.
+void doubled(const int (&g)[3], int (&to)[4]) {
+    to[0] = 2 * g[0];
+    to[1] = g[0] + g[1] + g[2];
+    to[2] = g[0] - g[1] + g[2];
+    to[3] = 2 * g[2];
+}
+
+// Weights for squares of pixels, where these are faster and four times any sum fits 32 bits.
+void pack_squares(Group &g, const Population &source, const int8_t *weight) {
+    const snn_synapses &s = g.given;
+    const bool three = g.kh() == 3 && g.kw() == 3 && s.stride[0] == 1 && s.stride[1] == 1 &&
+                       s.dilation[0] == 1 && s.dilation[1] == 1 && s.groups == 1;
+    if (kGroup != 2 || !three || g.flat || !source.values() || !source.given.held ||
+        g.out.height % 2 || g.out.width % 2 || g.map_channels % kLanes)
+        return;
+    const size_t per_channel = size_t(source.shape.channels) * 9, channels = size_t(g.map_channels);
+    for (int o = 0; o < g.out.channels; ++o) {
+        int64_t magnitude = 0;
+        for (size_t k = 0; k < per_channel; ++k) magnitude += std::abs(weight[o * per_channel + k]);
+        if (magnitude * 255 >= int64_t(1) << 29) return;
+    }
+    g.whole.push_back({0, int32_t(channels / kGroup)});
+    g.squares.assign(g.out.padded * kSquare * channels, 0);
+    for (int o = 0; o < g.out.channels; ++o)
+        for (int i = 0; i < source.shape.channels; ++i) {
+            const int8_t *w = weight + o * per_channel + i * 9;
+            int down[3][4], both[4];
+            for (int b = 0; b < 3; ++b) doubled({w[b], w[3 + b], w[6 + b]}, down[b]);
+            for (int a = 0; a < 4; ++a) {
+                doubled({down[0][a], down[1][a], down[2][a]}, both);
+                for (int b = 0; b < 4; ++b) {
+                    const size_t product = (o / kLanes * kSquare + a * 4 + b) * channels * kLanes;
+                    g.squares[product + (i / 2 * kLanes + o % kLanes) * 2 + i % 2] = int16_t(both[b]);
+                }
+            }
+        }
+}
+
 void pack_taps(Group &g, const int8_t *weight) {
     g.map_channels = g.in.padded;
     const size_t taps = size_t(g.kh()) * g.kw();
@@ -366,7 +408,32 @@ Group group(const snn_network &network, const snn_synapses &given) {
         pack_rows(g, source.shape, source.signs, given.weight);
     }
     pack_dense(g, source.shape, given.weight);
+    pack_squares(g, source, given.weight);
     return g;
+}
+
+// Whether a population sends what another one does, message for message: every weight is 1, and
+// nothing is added, scaled or clipped.
+bool sends_again(const Population &source, const Population &target, const snn_synapses &g,
+             const snn_population &given) {
+    const Shape &in = source.shape, &out = target.shape;
+    if (target.given.wide || g.indptr || g.exponent || g.top || g.left || g.groups != out.channels ||
+        g.kernel[0] * g.kernel[1] * g.stride[0] * g.stride[1] != 1 || in.channels != out.channels ||
+        in.height != out.height || in.width != out.width)
+        return false;
+    if (!source.values() || source.given.low < 0 || source.planes != target.planes ||
+        source.given.high > std::min(given.high, given.limit))
+        return false;
+    const size_t n_biases = given.bias_per_neuron ? out.neurons() : size_t(out.channels);
+    for (size_t i = 0; i < n_biases; ++i)
+        if (given.bias[i]) return false;
+    for (int c = 0; c < out.channels; ++c) {
+        const bool same = given.kind == kGraded      ? given.multiplier[c] == int64_t(1) << given.shift[c]
+                          : given.kind == kClipFloor ? given.threshold[c] == 1
+                                                     : false;
+        if (!same || g.weight[c] != 1) return false;
+    }
+    return true;
 }
 
 // Whether each spike lifts a potential that is below the threshold by just the threshold, so that
@@ -403,7 +470,13 @@ void prepare(snn_network &network, const snn_population *populations, int n_popu
     }
     for (int i = 0; i < n_synapses; ++i) {
         network.groups.push_back(group(network, synapses[i]));
-        network.populations[synapses[i].target].groups.push_back(i);
+        Population &target = network.populations[synapses[i].target];
+        target.groups.push_back(i);
+        const bool alone = target.groups.size() == 1;
+        target.repeats = alone && sends_again(network.populations[synapses[i].source], target, synapses[i],
+                                         populations[synapses[i].target])
+                            ? synapses[i].source
+                            : -1;
     }
     for (int i = 0; i < n_populations; ++i)
         network.populations[i].relays = relays(network, populations[i], network.populations[i]);

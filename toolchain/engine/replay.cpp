@@ -1,11 +1,12 @@
 // Replays recorded runs through the C ABI and compares every number with what was recorded.
 //
-//     snn_engine_replay LIBRARY [CASES]
+//     snn_engine_replay LIBRARY [CASES [DENSE_ABOVE]]
 //
 // There is no Python in this process, so that it runs under memcheck, MemorySanitizer and emulators
 // of other processors. tests/engine_replay.py writes the cases: networks, stimuli and what the
 // reference computes for them. Prints which builds this CPU runs, where the library knows, and how
-// much was equal; the exit status is 0 only if all of it was.
+// much was equal; the exit status is 0 only if all of it was. With DENSE_ABOVE, each case is run once,
+// by one thread, and only its outputs are asked for: so that what a run costs can be counted.
 #include <dlfcn.h>
 
 #include <cstdarg>
@@ -182,13 +183,36 @@ class Found {
 // Always, what was measured for the build, where all fire, never.
 constexpr double kDenseAbove[] = {0, -1, 1, 2};
 
-size_t replay(const Library &library, const Case &given) {
+// Runs a network once for outputs alone, with one thread.
+size_t replay_plain(const Library &library, snn_network *network, const Case &given,
+                    double dense_above) {
+    Found outputs(given.expected.outputs, false);
+    snn_batch batch{};
+    batch.n_samples = given.n_samples;
+    batch.input_steps = given.input_steps;
+    batch.messages = given.messages.data();
+    batch.message_bytes = given.message_bytes;
+    batch.outputs = outputs.pointers<int64_t>();
+    batch.dense_above = dense_above;
+    batch.n_threads = 1;
+    if (const int outcome = library.run(network, &batch))
+        fail("%s: outcome %d", given.name.data(), outcome);
+    return outputs.compare(given, dense_above, "outputs");
+}
+
+size_t replay(const Library &library, const Case &given, const double *plain) {
     char message[200];
     snn_network *network = library.network_new(
         given.populations.data(), int32_t(given.populations.size()), given.synapses.data(),
         int32_t(given.synapses.size()), given.n_steps, message, sizeof message);
     if (!network) fail("%s: %s", given.name.data(), message);
     size_t bytes = 0;
+    if (plain) {
+        bytes = replay_plain(library, network, given, *plain);
+        library.network_free(network);
+        return bytes;
+    }
+    int way = 0;
     for (const double dense_above : kDenseAbove) {
         Found outputs(given.expected.outputs, false), activity(given.expected.activity, true),
             traces(given.expected.traces, false);
@@ -201,6 +225,9 @@ size_t replay(const Library &library, const Case &given) {
         batch.activity = activity.pointers<int64_t>();
         batch.traces = traces.pointers<void>();
         batch.dense_above = dense_above;
+        // Each way to divide the work once.
+        batch.n_threads = 1 + int(way % 3);
+        batch.shared = way++ % 2;
         if (const int outcome = library.run(network, &batch))
             fail("%s, dense above %g: outcome %d", given.name.data(), dense_above, outcome);
         bytes += traces.compare(given, dense_above, "messages") +
@@ -214,7 +241,8 @@ size_t replay(const Library &library, const Case &given) {
 }  // namespace
 
 int main(int n_arguments, char **arguments) {
-    if (n_arguments != 2 && n_arguments != 3) fail("snn_engine_replay LIBRARY [CASES]");
+    if (n_arguments < 2 || n_arguments > 4)
+        fail("snn_engine_replay LIBRARY [CASES [DENSE_ABOVE]]");
     const Library library(arguments[1]);
     if (library.cpu_supports) {
         std::printf("runs here:");
@@ -225,8 +253,10 @@ int main(int n_arguments, char **arguments) {
     if (n_arguments == 2) return 0;
     Reader reader(arguments[2]);
     const int64_t n_cases = reader.number();
+    const double dense_above = n_arguments == 4 ? std::atof(arguments[3]) : 0;
+    const double *plain = n_arguments == 4 ? &dense_above : nullptr;
     size_t bytes = 0;
-    for (int64_t i = 0; i < n_cases; ++i) bytes += replay(library, Case(reader));
+    for (int64_t i = 0; i < n_cases; ++i) bytes += replay(library, Case(reader), plain);
     std::printf("%s: %lld cases, %zu bytes equal\n", library.build(),
                 static_cast<long long>(n_cases), bytes);
     return 0;

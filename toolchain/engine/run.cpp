@@ -1,174 +1,157 @@
 // The C ABI: preparing a network, and running batches of samples through it.
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <stdexcept>
 
+#include "activity.hpp"
+#include "threads.hpp"
 #include "workspace.hpp"
 
+struct snn_state {
+    const snn_network &network;
+    snn::Team team;
+    bool begun = false;
+};
+
 namespace snn {
-
-Workspace::Workspace(const snn_network &network) {
-    const size_t n = network.populations.size();
-    const int steps = std::min(network.n_steps, kWindow);
-    messages.resize(n);
-    narrow.resize(n);
-    wide.resize(n);
-    counts.resize(n);
-    sums.resize(n);
-    groups.resize(network.groups.size());
-    for (size_t i = 0; i < n; ++i) {
-        const Population &p = network.populations[i];
-        const size_t lanes = p.shape.lanes();
-        messages[i].resize(p, steps);
-        // Readouts keep their potential to the end; others only where there is a next window.
-        const bool keeps = network.n_steps > kWindow;
-        if (p.readout()) wide[i].resize(lanes);
-        const size_t states = p.facts.states * lanes;
-        if (keeps && states) {
-            if (p.narrow_state())
-                narrow[i].resize(states);
-            else
-                wide[i].resize(states);
-        }
-        if (p.counted_by_value())
-            sums[i].resize(lanes);
-        else if (!p.readout())
-            counts[i].resize(lanes);
-    }
-}
-
-void Workspace::spoil(const snn_network &network, int population, bool begins) {
-    if constexpr (!kSentinel) return;
-    for (GroupScratch &group : groups) group.spoil();
-    snn::spoil(taps);
-    snn::spoil(sums16);
-    snn::spoil(sums32);
-    snn::spoil(part);
-    snn::spoil(plane);
-    snn::spoil(held);
-    snn::spoil(scattered);
-    snn::spoil(scalar);
-    snn::spoil(potentials);
-    messages[population].spoil(network.populations[population].shape);
-    if (!begins) return;
-    snn::spoil(narrow[population]);
-    snn::spoil(wide[population]);
-}
-
 namespace {
 
-// From (H, W, C) lanes to a caller's (C, H, W).
-template <class From, class To>
-void natural_order(const Shape &s, const From &from, To to) {
-    for (int c = 0; c < s.channels; ++c)
-        for (size_t i = 0; i < s.pixels(); ++i) to(c * s.pixels() + i, from(i * s.padded + c));
-}
+using Clock = std::chrono::steady_clock;
 
-// Writes what a population sent during a window into its trace.
-void write_trace(const Population &p, const Workspace &work, const Messages &m,
-                 const Window &window, int64_t sample, int n_steps, void *trace) {
-    const Shape &s = p.shape;
-    for (int t = 0; t < window.steps; ++t) {
-        const int from = p.given.held ? 0 : t;
-        const size_t at = (size_t(sample) * n_steps + window.first + t) * s.neurons();
-        for (int y = 0; y < s.height; ++y)
-            for (int x = 0; x < s.width; ++x)
-                for (int c = 0; c < s.channels; ++c) {
-                    const size_t to = at + (size_t(c) * s.height + y) * s.width + x;
-                    if (p.spikes())
-                        static_cast<int8_t *>(trace)[to] = int8_t(m.spike(s, from, y, x, c));
-                    else if (p.values())
-                        static_cast<int32_t *>(trace)[to] = int32_t(m.value(s, from, y, x, c));
-                    else
-                        static_cast<int64_t *>(trace)[to] =
-                            work.potentials[t * s.lanes() + (size_t(y) * s.width + x) * s.padded +
-                                            c];
-                }
-    }
-}
+// What must be left to do for it to be worth to wake another thread, and how long a sample must be
+// for threads to share it: they meet after each population.
+constexpr int64_t kWorthWaking = 100'000, kWorthSharing = 2'000'000;  // ns
 
-// Thrown for input that no network of this kind can have been given.
-struct OutOfRange {};
-
-void take_input(const snn_network &network, size_t index, const snn_batch &batch, int64_t sample,
-                const Window &window, Workspace &work) {
-    const Population &input = network.populations[index];
-    const int steps = input.given.held ? 1 : window.steps;
-    for (int t = 0; t < steps; ++t) {
-        const int64_t step = batch.input_steps == 1 ? 0 : window.first + t;
-        const size_t row = size_t(sample * batch.input_steps + step);
-        const size_t at = row * network.message_row + input.message_at;
-        Messages &to = work.messages[index];
-        const bool taken =
-            batch.message_bytes == 1
-                ? take(input, static_cast<const int8_t *>(batch.messages) + at, to, t)
-                : take(input, static_cast<const int32_t *>(batch.messages) + at, to, t);
-        if (!taken) throw OutOfRange();
-    }
-}
-
-void run_sample(const snn_network &network, const snn_batch &batch, int64_t sample,
-                Workspace &work) {
-    for (int first = 0; first < network.n_steps; first += kWindow) {
-        const Window window{first, std::min(kWindow, network.n_steps - first),
-                            batch.activity != nullptr, batch.dense_above};
-        for (size_t i = 0; i < network.populations.size(); ++i) {
-            const Population &p = network.populations[i];
-            void *trace = batch.traces ? batch.traces[i] : nullptr;
-            // What is the same at every step has been computed in the first window.
-            if (!p.given.held || first == 0) {
-                work.spoil(network, int(i), first == 0);
-                if (p.input()) take_input(network, i, batch, sample, window, work);
-                advance(network, int(i), window, trace != nullptr, work);
+// A team for the time of a batch. Teams are kept from call to call: allocating one costs more than
+// a small network's sample.
+class Borrowed {
+  public:
+    explicit Borrowed(snn_network &network) : network_(network) {
+        {
+            const std::lock_guard<std::mutex> lock(network.mutex);
+            if (!network.free.empty()) {
+                team_ = std::move(network.free.back());
+                network.free.pop_back();
             }
-            if (trace)
-                write_trace(p, work, work.messages[i], window, sample, network.n_steps, trace);
+        }
+        if (!team_) team_ = std::make_unique<Team>(network, false);
+    }
+    ~Borrowed() {
+        const std::lock_guard<std::mutex> lock(network_.mutex);
+        try {
+            network_.free.push_back(std::move(team_));
+        } catch (const std::bad_alloc &) {
+            // Then it is freed.
         }
     }
-    for (size_t i = 0; i < network.populations.size(); ++i)
-        if (batch.outputs && batch.outputs[i]) {
-            const Shape &s = network.populations[i].shape;
-            int64_t *to = batch.outputs[i] + sample * int64_t(s.neurons());
-            natural_order(
-                s, [&](size_t lane) { return work.wide[i][lane]; },
-                [&](size_t neuron, int64_t v) { to[neuron] = v; });
-        }
-}
+    Team &team() { return *team_; }
 
-void run_batch(const snn_network &network, const snn_batch &batch, Workspace &work) {
-    for (auto &counts : work.counts) std::fill(counts.begin(), counts.end(), 0);
-    for (auto &sums : work.sums) std::fill(sums.begin(), sums.end(), 0);
-    for (int64_t sample = 0; sample < batch.n_samples; ++sample)
-        run_sample(network, batch, sample, work);
-    if (!batch.activity) return;
-    for (size_t i = 0; i < network.populations.size(); ++i) {
-        if (!batch.activity[i]) continue;
-        const Population &p = network.populations[i];
-        const int64_t times = p.given.held ? network.n_steps : 1;
-        natural_order(
-            p.shape,
-            [&](size_t lane) {
-                return int64_t(p.counted_by_value() ? work.sums[i][lane] : work.counts[i][lane]);
-            },
-            [&](size_t neuron, int64_t n) { batch.activity[i][neuron] += times * n; });
+  private:
+    snn_network &network_;
+    std::unique_ptr<Team> team_;
+};
+
+// Samples of a batch, and who computes them.
+class Batch {
+  public:
+    Batch(snn_network &network, const snn_batch &batch) : network_(network), batch_(batch) {}
+
+    // Each sample begins at rest: a thread for each, and for the last ones several.
+    void run() {
+        const int64_t n = batch_.n_samples, threads = std::max(1, batch_.n_threads);
+        const int64_t known = network_.sample_ns, rest = n % threads;
+        // Sharing loses a fifth, at most.
+        const bool shared = known > kWorthSharing && 5 * rest < 4 * threads;
+        const int64_t apart = batch_.shared ? 0 : shared ? n - rest : n;
+        int64_t helpers = std::min(threads, apart) - 1;
+        if (known && known * apart < kWorthWaking) helpers = 0;
+        if (apart) Crew::of_process().run(int(helpers), [&](int) { take_samples(apart); });
+        if (apart == n) return;
+        Borrowed borrowed(network_);
+        clear_activity(borrowed.team().state());
+        for (int64_t i = apart; i < n; ++i)
+            run_sample(network_, batch_, i, false, int(threads), borrowed.team());
+        add_activity(borrowed.team().state());
     }
-}
 
-// Workspaces are kept from call to call: allocating one costs more than a small network's sample.
-std::unique_ptr<Workspace> borrow(snn_network &network) {
-    {
-        const std::lock_guard<std::mutex> lock(network.mutex);
-        if (!network.free.empty()) {
-            auto work = std::move(network.free.back());
-            network.free.pop_back();
-            return work;
+    // Each sample goes on from where the one before it has ended.
+    void stream(snn_state &state) {
+        clear_activity(state.team.state());
+        const bool shared = batch_.shared || network_.sample_ns > kWorthSharing;
+        const int threads = shared ? std::max(1, batch_.n_threads) : 1;
+        for (int64_t i = 0; i < batch_.n_samples; ++i) {
+            const Clock::time_point begun = Clock::now();
+            run_sample(network_, batch_, i, state.begun, threads, state.team);
+            state.begun = true;
+            if (threads == 1) note((Clock::now() - begun) / std::chrono::nanoseconds(1));
+        }
+        add_activity(state.team.state());
+    }
+
+  private:
+    void take_samples(int64_t end) {
+        Borrowed borrowed(network_);
+        State &state = borrowed.team().state();
+        clear_activity(state);
+        const Clock::time_point begun = Clock::now();
+        int64_t taken = 0;
+        for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < end; ++taken)
+            run_sample(network_, batch_, i, false, 1, borrowed.team());
+        if (!taken) return;
+        note((Clock::now() - begun) / std::chrono::nanoseconds(1) / taken);
+        add_activity(state);
+    }
+
+    // The least that was found lately: a busy machine only makes it longer.
+    void note(int64_t sample_ns) {
+        const int64_t known = network_.sample_ns;
+        network_.sample_ns = known ? std::min(known + known / 8 + 1, sample_ns) : sample_ns;
+    }
+
+    void clear_activity(State &state) {
+        if (!batch_.activity) return;
+        for (auto &counts : state.counts) std::fill(counts.begin(), counts.end(), 0);
+        for (auto &sums : state.sums) std::fill(sums.begin(), sums.end(), 0);
+        for (Messages &m : state.messages) m.tally.clear();  // a batch may have failed
+    }
+
+    void add_activity(State &state) {
+        if (!batch_.activity) return;
+        const std::lock_guard<std::mutex> lock(adding_);
+        for (size_t i = 0; i < network_.populations.size(); ++i) {
+            if (!batch_.activity[i]) continue;
+            const Population &p = network_.populations[i];
+            const int64_t times = p.given.held ? network_.n_steps : 1;
+            settle(p, state.messages[i], state.counts[i], state.sums[i]);
+            const auto add = [&](const auto &totals) {
+                natural_order(
+                    p.shape, [from = totals.data()](size_t lane) { return int64_t(from[lane]); },
+                    [to = batch_.activity[i], times](size_t neuron, int64_t n) {
+                        to[neuron] += times * n;
+                    });
+            };
+            p.counted_by_value() ? add(state.sums[i]) : add(state.counts[i]);
         }
     }
-    return std::make_unique<Workspace>(network);
-}
 
-void give_back(snn_network &network, std::unique_ptr<Workspace> work) {
-    const std::lock_guard<std::mutex> lock(network.mutex);
-    network.free.push_back(std::move(work));
+    snn_network &network_;
+    const snn_batch &batch_;
+    alignas(64) std::atomic<int64_t> next_{0};  // of the samples
+    alignas(64) std::mutex adding_;
+};
+
+// What a function of the C ABI returns where a library throws.
+template <class F>
+int guarded(const F &f) {
+    try {
+        f();
+        return 0;
+    } catch (const std::bad_alloc &) {
+        return 1;
+    } catch (const OutOfRange &) {
+        return 2;
+    }
 }
 
 }  // namespace
@@ -194,15 +177,24 @@ void snn_engine_network_free(snn_network *network) {
     delete network;
 }
 
-int snn_engine_run(snn_network *network, const snn_batch *batch) {
+snn_state *snn_engine_state_new(const snn_network *network) {
     try {
-        auto work = snn::borrow(*network);
-        snn::run_batch(*network, *batch, *work);
-        snn::give_back(*network, std::move(work));
-        return 0;
+        return new snn_state{*network, snn::Team(*network, true)};
     } catch (const std::bad_alloc &) {
-        return 1;
-    } catch (const snn::OutOfRange &) {
-        return 2;
+        return nullptr;
     }
+}
+
+void snn_engine_state_free(snn_state *state) {
+    delete state;
+}
+
+int snn_engine_run(snn_network *network, const snn_batch *batch) {
+    return snn::guarded([&] {
+        snn::Batch samples(*network, *batch);
+        if (batch->state)
+            samples.stream(*batch->state);
+        else
+            samples.run();
+    });
 }

@@ -10,6 +10,8 @@
 
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace snn {
@@ -44,6 +46,25 @@ template <class V>
 SNN_INLINE void store(void *to, V v) {
     std::memcpy(to, &v, sizeof v);
 }
+
+#if defined(__aarch64__)
+// The lowest byte of each of 16 integers. Every second element, again and again: the halves of
+// little-endian integers that are kept are the low ones.
+template <class V>
+SNN_INLINE uint8x16_t low_bytes_of(const V (&r)[4]) {
+    static_assert(sizeof(V) == 16);
+    return vuzp1q_u8(vreinterpretq_u8_u16(vuzp1q_u16((uint16x8_t)r[0], (uint16x8_t)r[1])),
+                     vreinterpretq_u8_u16(vuzp1q_u16((uint16x8_t)r[2], (uint16x8_t)r[3])));
+}
+template <class V>
+SNN_INLINE uint8x16_t low_bytes_of(const V (&r)[8]) {
+    static_assert(sizeof(V) == 16);
+    uint32x4_t halves[4];
+    for (int i = 0; i < 4; ++i)
+        halves[i] = vuzp1q_u32((uint32x4_t)r[2 * i], (uint32x4_t)r[2 * i + 1]);
+    return low_bytes_of(halves);
+}
+#endif
 
 // 16 integers of type T.
 template <class T>
@@ -105,6 +126,8 @@ struct Lanes {
             return store(p, _mm_packus_epi16(_mm256_castsi256_si128(pairs),
                                              _mm256_extracti128_si256(pairs, 1)));
         }
+#elif defined(__aarch64__)
+        return vst1q_u8(p, low_bytes_of(r));
 #endif
         T v[kLanes];
         to(v);
@@ -157,6 +180,13 @@ struct Mask {
     Lanes<T> all;  // -1 or 0
 
     SNN_INLINE uint16_t bits() const {
+#if defined(__aarch64__)
+        // NEON has no instruction that gathers signs: each byte keeps the bit of its lane, and the
+        // bytes of each half are added up.
+        constexpr uint8_t kBit[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+        const uint8x16_t bytes = vandq_u8(low_bytes_of(all.r), vld1q_u8(kBit));
+        return uint16_t(vaddv_u8(vget_low_u8(bytes)) | vaddv_u8(vget_high_u8(bytes)) << 8);
+#else
         constexpr int n = Lanes<T>::kPer;
         uint32_t bits = 0;
         for (int i = 0; i < Lanes<T>::kCount; ++i) {
@@ -176,6 +206,7 @@ struct Mask {
 #endif
         }
         return uint16_t(bits);
+#endif
     }
 };
 template <class T>

@@ -24,7 +24,7 @@ const int32_t kLayout[] = {
     static_cast<int32_t>(sizeof(snn_population)),
     POPULATION(kind), POPULATION(channels), POPULATION(height), POPULATION(width),
     POPULATION(held), POPULATION(wide), POPULATION(saturates), POPULATION(bias_per_neuron),
-    POPULATION(initial_per_neuron), POPULATION(numbers), POPULATION(low), POPULATION(high),
+    POPULATION(initial_per_neuron), POPULATION(counting), POPULATION(numbers), POPULATION(low), POPULATION(high),
     POPULATION(limit), POPULATION(bias), POPULATION(threshold), POPULATION(initial),
     POPULATION(multiplier), POPULATION(shift), POPULATION(table),
     static_cast<int32_t>(sizeof(snn_synapses)),
@@ -34,6 +34,7 @@ const int32_t kLayout[] = {
     static_cast<int32_t>(sizeof(snn_batch)),
     BATCH(n_samples), BATCH(input_steps), BATCH(messages), BATCH(message_bytes), BATCH(outputs),
     BATCH(activity), BATCH(traces), BATCH(dense_above),
+    BATCH(n_threads), BATCH(shared), BATCH(state),
 };
 
 }  // namespace

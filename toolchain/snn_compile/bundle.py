@@ -51,6 +51,7 @@ from snn_compile.signing import SigningKey
 from snn_compile.sim import engine, reference
 from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.reference import Run
+from snn_compile.stream import Borders, Stream
 
 PIECE_BYTES, PIECE_SAMPLES = reference.RECORDED_BYTES, 512
 """Memory, and samples, that a piece of a long simulation takes at most."""
@@ -195,6 +196,24 @@ class CompiledModel(ReportViews):
                 self.program, frames, first=first, before=before, record=record, advance=advance
             )
             before = frames[-1]
+
+    def stream(self, *, keep_state: bool = False, threads: int = 1) -> Stream:
+        """The network behind a sensor: one sample in, one answer out.
+
+        Args:
+            keep_state: whether neurons, readouts included, go on from where the sample before has
+                left them, as on a chip that is not reset. By default each sample begins at rest,
+                as in ``run``.
+            threads: number of threads that compute a sample together, if that takes milliseconds.
+
+        Returns:
+            What answers ``stream(x)``; use it in a ``with``.
+
+        Raises:
+            UsageError: state is to be kept, and the network has none, or there is no engine.
+        """
+        borders = Borders(self.encoding, self.decodings, self.output_names, self.input_shapes)
+        return Stream(self.program, borders, keep_state=keep_state, threads=threads)
 
     def samples_per_batch(self, record: bool) -> int:
         """Samples in a piece of ``simulate_in_pieces``."""

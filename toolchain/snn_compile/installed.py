@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import Distribution, EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any
@@ -35,9 +35,13 @@ def forget() -> None:
 
 def distribution(entry: EntryPoint) -> str:
     """Name and version of the distribution that an entry point is of."""
-    if entry.dist is None:
-        return "an unknown distribution"
-    return f"{entry.dist.name} {entry.dist.version}"
+    return "an unknown distribution" if entry.dist is None else _name_and_version(entry.dist)
+
+
+@lru_cache
+def _name_and_version(dist: Distribution) -> str:
+    """Each of the two parses all that a distribution says of itself."""
+    return f"{dist.name} {dist.version}"
 
 
 def load_entry_point(entry: EntryPoint, broken: Callable[[str], CompileError]) -> Any:

@@ -38,9 +38,11 @@ from snn_compile.quantize.calibrate_resets import CalibrateResets
 from snn_compile.quantize.correct_biases import CorrectBiases
 from snn_compile.quantize.fit_layers import FitLayers, foreseen
 from snn_compile.quantize.quantize import Quantization
+from snn_compile.quantize.reconstruction.reconstruct import Reconstruct
 from snn_compile.quantize.shared_drives import SharedDrives
 from snn_compile.quantize.states import MIN_STATE_BITS, STATE_BITS, States
 from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
+from snn_compile.quantize.widths import Widths
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.rows import Array, Rows, computed
 from snn_compile.sim import engine
@@ -109,7 +111,7 @@ def lower(
 
     Trained full scales (``given``) replace balanced ones. ``drives`` were recorded by calibration.
     """
-    encoding = _encoding(folded, statistics, options)
+    encoding = encoding_of(folded, statistics, options)
     scales = dict(given or {})
     if given is None:
         scales = _scales(folded, statistics, samples, encoding, options, coding)
@@ -122,9 +124,55 @@ def lower(
         encoding,
         scales,
         quantization,
-        _decodings(folded, quantization, coding),
+        decodings_of(folded, quantization, coding),
         curves,
     )
+
+
+def at_widths(
+    folded: ANNGraph,
+    statistics: Calibration,
+    samples: Samples,
+    options: CompileOptions,
+    coding: Coding,
+    widths: tuple[int, ...],
+    given: Mapping[NodeId, Float] | None = None,
+    drives: SharedDrives | None = None,
+) -> Widths:
+    """The network with its layers at each of several widths, not yet scheduled.
+
+    What calibrates errors of timing is left out: it needs the network as a whole.
+
+    Args:
+        folded: the float network.
+        statistics: of its activations.
+        samples: of the calibration set.
+        options: of the compilation.
+        coding: of the network.
+        widths: bits of weights, the most first.
+        given: trained full scales.
+        drives: what calibration recorded.
+    """
+    encoding = encoding_of(folded, statistics, options)
+    scales = dict(given or {})
+    if given is None:
+        scales = _scales(folded, statistics, samples, encoding, options, coding)
+    curves = _curves(folded, statistics, scales, options, coding)
+    to_spiking = replace(_to_spiking(encoding, scales, options, coding), curves=curves)
+    network = Pipeline.of(to_spiking).then(AlignPaths())(folded).graph
+    frames = encoded_rows(encoding, samples.x)
+    adjust = _adjustments(folded, samples.x, frames, scales, options, coding)
+    fit = next((one for one in adjust if isinstance(one, FitLayers)), None)
+    if fit is not None:
+        by_spikes = coding.correction(options.relevant_to(coding.name)) is Correction.RESETS
+        fit = replace(fit, drives=drives, refits=fit.refits and not by_spikes)
+
+    def quantized(width: int) -> Quantization:
+        trial = options.with_value("weight_bits", width, "tried")
+        return quantize_by(trial)(network).graph
+
+    with threadpool_limits(BLAS_THREADS):
+        return Widths.fitted(widths, quantized, fit)
 
 
 def passes_at_bounds(
@@ -135,7 +183,7 @@ def passes_at_bounds(
     samples: Samples | None = None,
 ) -> Pipeline[ANNGraph, Quantization]:
     """The passes with thresholds at the bounds, for a quick check or a list of them."""
-    encoding = _encoding(folded, bounds, options)
+    encoding = encoding_of(folded, bounds, options)
     scales = {name: activations.peak for name, activations in bounds.activations.items()}
     curves = _curves(folded, bounds, scales, options, coding)
     return conversion(folded, encoding, scales, samples, options, coding, curves)
@@ -160,7 +208,12 @@ def conversion(
             if isinstance(adjust, FitLayers):
                 adjust = replace(adjust, drives=drives)
             passes = passes.then(adjust)
-    passes = passes.then(Prove()).then(Schedule(coding.window))
+    return passes.followed_by(completion(options, coding).steps)
+
+
+def completion(options: CompileOptions, coding: Coding) -> Pipeline[Quantization, Quantization]:
+    """The passes that prove, schedule and fit a network in integers to the target."""
+    passes = Pipeline.of(Prove()).then(Schedule(coding.window))
     return passes.followed_by(fit_passes(load_target(options.target), options))
 
 
@@ -168,7 +221,7 @@ def drives_to_share(
     folded: ANNGraph, samples: Samples | None, options: CompileOptions, coding: Coding
 ) -> SharedDrives | None:
     """What calibration records for the fit of layers, if there will be one."""
-    if samples is None or options.relevant_to(coding.name).rounding != "compensated":
+    if samples is None or options.relevant_to(coding.name).rounding == "nearest":
         return None
     shapes = {node.id: maps_shape(node.shape) for node in folded.graph}
     n_steps = 1 if coding.single_step else coding.window.n_steps  # before it is scheduled
@@ -185,7 +238,7 @@ def for_target(options: CompileOptions, target: Target) -> CompileOptions:
 
 def quantize_by(options: CompileOptions) -> Quantize:
     """The quantization pass with the widths of the options."""
-    widths = tuple((o.pattern, o.weight_bits) for o in options.layers if o.weight_bits)
+    widths = options.of_layers("weight_bits")
     return Quantize(options.number("weight_bits"), widths, states_of(options))
 
 
@@ -263,15 +316,16 @@ def _curves(
     )
 
 
-def _encoding(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> Encoding:
+def encoding_of(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> Encoding:
+    """How the inputs are encoded."""
     bits, ranges = options.input_bits, statistics.inputs
     return join_encodings(
-        _encoding_of(node, folded.graph.consumers(node.id), *ranges[node.id], bits)
+        _input_encoding(node, folded.graph.consumers(node.id), *ranges[node.id], bits)
         for node in folded.inputs
     )
 
 
-def _encoding_of(
+def _input_encoding(
     source: ops.Input, readers: Iterable[AnnNode], low: Float, high: Float, bits: int
 ) -> InputEncoding:
     """Of an input with its own grid, that grid where it has no more than ``2**bits`` levels."""
@@ -302,7 +356,7 @@ def _adjustments(
     scales: Mapping[NodeId, Float],
     options: CompileOptions,
     coding: Coding,
-) -> Iterator[FitLayers | CorrectBiases | CalibratePotentials | CalibrateResets]:
+) -> Iterator[FitLayers | Reconstruct | CorrectBiases | CalibratePotentials | CalibrateResets]:
     """Passes that calibrate errors of rounding and of timing, in order.
 
     A quantized file states every integer: nothing is left to fit where its grids are kept.
@@ -316,21 +370,24 @@ def _adjustments(
         resets = CalibrateResets(folded, x, frames, scales)
         if options.reset_calibration:
             yield resets  # only then do counts represent activations, so that weights can be fitted
-        if options.rounding == "compensated":
+        if options.rounding != "nearest":
             refits = options.reset_calibration
             yield FitLayers(folded, x, frames, biases=False, refits=refits)
             if refits:
                 yield resets
         return
-    # Weights, biases and potentials could all compensate the same timing error; potentials do so
-    # best (fashion_vggbn, rate, T = 8: 91.15 % on 2,000 images, with refitted weights 90.45).
+    # Weights and potentials compensate different parts of a timing error: what depends on the input
+    # and what does not. Biases would compensate the second once more.
     potentials = options.potential_calibration and correction is Correction.POTENTIALS
-    if options.rounding == "compensated":
+    if options.rounding != "nearest":
         biases = options.bias_correction and not potentials
-        yield FitLayers(folded, x, frames, biases, refits=not potentials)
+        starts = scales if potentials else None
+        yield FitLayers(folded, x, frames, biases, starts=starts)
+    if options.rounding == "reconstructed":
+        yield Reconstruct(folded, x, frames)
     if potentials:
         yield CalibratePotentials(folded, x, frames, scales, options.bias_correction)
-    elif options.bias_correction and options.rounding != "compensated":
+    elif options.bias_correction and options.rounding == "nearest":
         yield CorrectBiases(folded, x, frames)
 
 
@@ -345,7 +402,7 @@ def _is_quantized(folded: ANNGraph, levels: int) -> bool:
     )
 
 
-def _decodings(
+def decodings_of(
     folded: ANNGraph, quantization: Quantization, coding: Coding
 ) -> dict[NodeId, OutputDecoding]:
     """Decodings of the readouts, which sum a whole window: a step represents the mean over steps.

@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 def _environment() -> Environment:
     import jinja2
 
+    from snn_compile.files.templates import Bytecode
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("snn_backends.c", "templates"),
+        bytecode_cache=Bytecode("snn_backends.c"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

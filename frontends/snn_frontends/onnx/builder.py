@@ -13,7 +13,9 @@ from snn_compile.errors import ModelError, Origin, UnsupportedError
 from snn_compile.files.documents import TooLargeError, check_size, too_large
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.expression import Ends
 from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.ir.ranges import bounds, read_for_bounds
 from snn_compile.numerics.functions import all_finite
 from snn_compile.passes import Finding
 from snn_frontends.onnx.grids import row_steps
@@ -43,12 +45,30 @@ class Builder:
     findings: list[Finding] = field(default_factory=list)
     _taken: set[str] = field(default_factory=set)
     _by_id: dict[NodeId, AnnNode] = field(default_factory=dict)
+    _bounds: dict[NodeId, Ends] = field(default_factory=dict)
 
     def node(self, node_id: NodeId) -> AnnNode:
         """A node of the network; the stand-in for a refused one is an input."""
         if node_id in self._by_id:
             return self._by_id[node_id]
         return ann.Input(id=node_id, inputs=(), shape=(), origin=Origin(self.file))
+
+    def bounds(self, x: Tensor) -> Ends | None:
+        """Smallest and largest real value for any input, infinite where nothing is proven.
+
+        None if an operator before it has been refused.
+        """
+        wanted = [x.node]
+        while wanted:
+            node = self._by_id.get(wanted[-1])
+            if node is None:
+                return None
+            missing = [source for source in read_for_bounds(node) if source not in self._bounds]
+            wanted += missing
+            if not missing:
+                given = [self._bounds[source] for source in read_for_bounds(node)]
+                self._bounds[wanted.pop()] = bounds(node, given)
+        return self._bounds[x.node]
 
     def mark(self) -> tuple[int, int]:
         """The present state, for ``undo``."""
@@ -60,6 +80,7 @@ class Builder:
         for node in self.nodes[n_nodes:]:
             self._taken.discard(node.id)
             self._by_id.pop(node.id, None)
+            self._bounds.pop(node.id, None)
         del self.nodes[n_nodes:], self.findings[n_findings:]
 
     def unique(self, requested: str, otherwise: str = "") -> NodeId:

@@ -30,6 +30,7 @@ from snn_compile.files.documents import (
 from snn_compile.files.typed import complaint
 from snn_compile.passes import Finding
 from snn_compile.plugins import BACKENDS, Backend, ImportedIntegers, StatesBorders
+from snn_frontends.onnx import wire
 
 FORMAT, NETWORK, HASH = "snn-compile.format", "snn-compile.network", "snn-compile.hash"
 """Metadata: version of the form, the network without its arrays as JSON, the hash of all."""
@@ -57,8 +58,9 @@ def says_so(path: Path) -> bool:
     """Whether a file may be one of this tool's, without parsing it."""
     try:
         with open_regular(path) as stream, mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ) as m:
-            return m.find(FORMAT.encode()) >= 0
-    except (OSError, ValueError):  # missing or empty: whoever reads it says so
+            metadata = onnx.ModelProto.METADATA_PROPS_FIELD_NUMBER
+            return any(FORMAT.encode() in one for one in wire.fields(m, metadata))
+    except (OSError, ValueError, DamagedError):  # whoever reads it says so
         return False
 
 

@@ -17,7 +17,7 @@ from snn_frontends.onnx.builder import Builder
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.expansion.call import CONTRIBUTOR
 from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, Folding
-from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS, Handler, quantization
+from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS, Handler, quantization, whole
 from snn_frontends.onnx.values import SUBGRAPHS, Constant, Tensor, Unknown, Value
 
 STEPS_FOLLOW = frozenset(
@@ -66,7 +66,7 @@ class Interpreter:
         """The values of a node's outputs."""
         if node.op_type in quantization.OPERATORS and node.domain in ("", CONTRIBUTOR):
             return self._quantize(node, inputs, origin)
-        if node.domain == CONTRIBUTOR and node.op_type in CONTRIBUTED:
+        if node.domain == CONTRIBUTOR and node.op_type in {*CONTRIBUTED, whole.WITHIN}:
             return self._contributed(node, inputs, origin)
         if node.domain:
             raise refusals.custom(node.domain, origin)
@@ -183,6 +183,8 @@ class Interpreter:
         if any(isinstance(value, Unknown) for value in inputs):
             return [Unknown()] * len(node.output)
         call = self._call(node, inputs, origin)
+        if node.op_type == whole.WITHIN:
+            return [whole.within(call)]
         result = CONTRIBUTED[node.op_type](call)
         return [result] if isinstance(result, Tensor) else result
 

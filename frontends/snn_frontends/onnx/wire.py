@@ -6,10 +6,13 @@ takes time as well. Fields are therefore counted before any is created.
 
 from __future__ import annotations
 
+import mmap
+from collections.abc import Iterator
 from typing import Any
 
 from snn_compile.files.documents import DamagedError, TooLargeError
 
+Content = bytes | mmap.mmap
 MAX_FIELDS = 2_000_000
 """A network of ten thousand operators has a tenth of that; all numbers of a tensor are one."""
 
@@ -36,26 +39,46 @@ def check(content: bytes, descriptor: Any) -> None:
             count += 1
             if count > MAX_FIELDS:
                 raise TooLargeError(f"it has more than {MAX_FIELDS:,} parts")
-            tag, at = _varint(content, at, end)
-            match tag & 7:
-                case 0:
-                    _, at = _varint(content, at, end)
-                case 1:
-                    at += 8
-                case 5:
-                    at += 4
-                case 2:
-                    size, at = _varint(content, at, end)
-                    if (message := inner.get(tag >> 3)) is not None:
-                        waiting.append((at, at + size, message))
-                    at += size
-                case _:
-                    raise DamagedError("a group, or not a field")
-            if at > end:
-                raise DamagedError("a field ends beyond its message")
+            number, start, at = _field(content, at, end)
+            if start is not None and (message := inner.get(number)) is not None:
+                waiting.append((start, at, message))
 
 
-def _varint(content: bytes, at: int, end: int) -> tuple[int, int]:
+def fields(content: Content, number: int) -> Iterator[bytes]:
+    """What the fields of a message with a number hold, if they hold bytes; others are skipped.
+
+    Raises:
+        DamagedError: it is no message.
+    """
+    at = 0
+    while at < len(content):
+        found, start, at = _field(content, at, len(content))
+        if found == number and start is not None:
+            yield content[start:at]
+
+
+def _field(content: Content, at: int, end: int) -> tuple[int, int | None, int]:
+    """Number of the field at a place, where its bytes start (None if it is a number), its end."""
+    tag, at = _varint(content, at, end)
+    start = None
+    match tag & 7:
+        case 0:
+            _, at = _varint(content, at, end)
+        case 1:
+            at += 8
+        case 5:
+            at += 4
+        case 2:
+            size, start = _varint(content, at, end)
+            at = start + size
+        case _:
+            raise DamagedError("a group, or not a field")
+    if at > end:
+        raise DamagedError("a field ends beyond its message")
+    return tag >> 3, start, at
+
+
+def _varint(content: Content, at: int, end: int) -> tuple[int, int]:
     """A number and its end."""
     value = shift = 0
     while at < end and shift < 70:

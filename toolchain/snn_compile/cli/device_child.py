@@ -54,7 +54,7 @@ def _serve(device: Device, folder: Path, asked: queue.Queue[dict[str, Any]], out
     capabilities = device.load(CompiledModel.load(folder).program, folder)
     _send(out, {"ready": capabilities.as_dict()})
     request = asked.get()
-    frames = np.load(request["stimulus"], allow_pickle=False).astype(np.int64)
+    frames = np.load(request["stimulus"], mmap_mode="c", allow_pickle=False)  # read as it is used
     for measured in device.run(frames, float(request["seconds"])):
         _send_piece(out, measured)
     _send(out, {"done": True})

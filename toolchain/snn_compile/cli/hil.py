@@ -207,11 +207,12 @@ def stimuli_of(
     """Encoded stimuli, and labels if present: of a file, or the golden ones."""
     if data is None:
         return compiled.stimulus, None
-    from snn_compile.cli.run import all_at_once, load
+    from snn_compile.cli.run import load
+    from snn_compile.samples.stored import as_array
     from snn_compile.sim.frames import encoded_rows
 
     samples = load(compiled, data)
-    return all_at_once(encoded_rows(compiled.encoding, samples.x), str(data)), samples.y
+    return as_array(encoded_rows(compiled.encoding, samples.x), "int64", str(data)), samples.y
 
 
 def of_recording(folder: Path, path: Path, frames: Int, device: str | None) -> tuple[Int, str]:

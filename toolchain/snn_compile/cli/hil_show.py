@@ -38,11 +38,14 @@ def accuracy(
     kinds = {one["layer"]: one["kind"] for one in compiled.report.get("outputs") or ()}
     if name not in session.outputs or kinds.get(name, "classes") != "classes":
         return {}
+    import numpy as np
+
     from snn_compile.report import metrics
+    from snn_compile.samples.rows import blocks
 
     expected = metrics.classes_of(compiled.report, decoding.shape)
     ours, theirs = (
-        metrics.answers(expected, decoding(values[name]))
+        np.concatenate([metrics.answers(expected, decoding(some)) for some in blocks(values[name])])
         for values in (session.expected, session.outputs)
     )
     truth = None if labels is None else labels[: session.done]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from snn_compile.cli import trust
+from snn_compile.cli import run_stream, trust
 from snn_compile.cli.console import (
     as_json,
     common,
@@ -22,12 +22,9 @@ from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
-    from snn_compile.cli.growing import GrowingNpz
-    from snn_compile.ir.fixedpoint import Int
     from snn_compile.predictions.columns import OutputColumns
     from snn_compile.samples.arrays import Samples
     from snn_compile.samples.outputs import Expected
-    from snn_compile.samples.rows import Rows
 
 TOP = 5
 """Classes in a row of a table, unless told otherwise."""
@@ -36,14 +33,19 @@ TOP = 5
 @click.command("run", short_help="Simulate a compiled network, bit for bit.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
-    "--data", type=click.Path(path_type=Path), required=True, metavar="NPZ", help="x, optionally y."
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="NPZ",
+    help="x, optionally y; with --stream, - reads npy arrays from standard input.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Results: arrays as .npz, or a row for each sample as .csv, .jsonl or .parquet.",
+    help="Results: arrays as .npz, or a row for each sample as .csv, .jsonl or .parquet;"
+    " with --stream, - writes JSON lines to standard output.",
 )
 @click.option(
     "--labels",
@@ -63,6 +65,14 @@ TOP = 5
     help="Also compute what is left to the host, with onnxruntime: the model file's own outputs.",
 )
 @click.option("--trace", is_flag=True, help="Also write every message of every layer.")
+@click.option(
+    "--stream", is_flag=True, help="One sample at a time, as from a sensor; shows the latency."
+)
+@click.option(
+    "--keep-state",
+    is_flag=True,
+    help="With --stream: neurons are not reset between samples.",
+)
 @trust.signer
 @as_json
 @progress_options
@@ -75,6 +85,8 @@ def command(
     top: int | None,
     host_tail: bool,
     trace: bool,
+    stream: bool,
+    keep_state: bool,
     signer: Path | None,
     as_json: bool,
     quiet: bool,
@@ -87,17 +99,34 @@ def command(
     (trace/LAYER). Of several outputs, each is there under its own name, and outputs is the first.
     With --host-tail, the outputs of the model file are there by their names. Other files get a row
     for each sample: classes with names and scores, or values.
+
+    With --stream, samples are answered one at a time, each as soon as it is there, and the
+    percentiles of the latency are shown; answers are the same.
     """
     from snn_compile.cli.run_pieces import Outcome, Sinks, facts, require_room, simulate
     from snn_compile.cli.run_show import show
     from snn_compile.files.writing import require_file
     from snn_compile.predictions import tables
 
+    if stream:
+        run_stream.refuse(output, as_json=as_json, trace=trace, host_tail=host_tail)
+        run_stream.stream(
+            trust.open_folder(folder, signer),
+            data,
+            output,
+            labels,
+            top,
+            keep_state=keep_state,
+            as_json=as_json,
+            observer=progress_observer(quiet=quiet, no_progress=no_progress),
+        )
+        return
+    run_stream.require_stream(data, output, keep_state=keep_state)
     require_present({"--data": data})
     if output is not None:
         require_file(output)
     form = None if output is None else tables.of_suffix(output)
-    _refuse(output, form, trace=trace, host_tail=host_tail, top=top)
+    refuse(output, form, trace=trace, host_tail=host_tail, top=top)
     observer = progress_observer(quiet=quiet, no_progress=no_progress)
     compiled = trust.open_folder(folder, signer)
     host = compiled.host() if host_tail else None
@@ -107,26 +136,28 @@ def command(
             f"the labels {', '.join(names)} are not compared: the network is cut before the outputs"
             " that they may belong to; the rung 'host' of the report judges those"
         )
-    outputs = outputs_of(compiled, samples, labels, top or TOP)
+    outputs = outputs_of(compiled, samples, labels, top)
     outcome = Outcome.of(samples, outputs)
     if trace and output is not None:
         observer.stage("traces", require_room(compiled, len(samples), output))
     with ExitStack() as stack:
         sinks = Sinks(outputs, trace=trace)
-        if output is not None and form is None:
-            sinks.arrays = stack.enter_context(_arrays(output))
-        elif output is not None and form is not None:
-            tables.check_rows(form, outputs)
-            sinks.rows = stack.enter_context(tables.writing(form, output))
+        if output is not None:
+            sinks.open(form, output, stack)
         simulate(compiled, samples, observer, outcome, sinks, host)
         if sinks.arrays is not None:
             sinks.arrays.save(outcome.arrays())
     inputs = [node.id for node in compiled.program.inputs]
-    show(facts(outcome, samples, inputs), output, as_json=as_json)
+    show(facts(outcome, len(samples), inputs), output, as_json=as_json)
 
 
-def _refuse(
-    output: Path | None, form: object, *, trace: bool, host_tail: bool, top: int | None
+def refuse(
+    output: Path | None,
+    form: object,
+    *,
+    trace: bool = False,
+    host_tail: bool = False,
+    top: int | None,
 ) -> None:
     """Refuse options that the form of the output has no place for."""
     if trace and output is None:
@@ -148,14 +179,8 @@ def _refuse(
         )
 
 
-def _arrays(path: Path) -> GrowingNpz:
-    from snn_compile.cli.growing import GrowingNpz
-
-    return GrowingNpz(path)
-
-
 def outputs_of(
-    compiled: CompiledModel, samples: Samples, labels: Path | None, top: int
+    compiled: CompiledModel, samples: Samples, labels: Path | None, top: int | None
 ) -> list[OutputColumns]:
     """The outputs, with what is expected of them and the names of their classes.
 
@@ -183,7 +208,7 @@ def outputs_of(
             origin=Origin(str(labels)),
             hint="one name for each class, in the order of the network's outputs",
         )
-    return columns_of(expected, found, top)
+    return columns_of(expected, found, top or TOP)
 
 
 def _unlabelled(compiled: CompiledModel) -> list[Expected]:
@@ -213,20 +238,3 @@ def load(compiled: CompiledModel, path: Path) -> Samples:
                 " network, and are clipped to it"
             )
     return samples
-
-
-def all_at_once(frames: Rows, what: str) -> Int:
-    """Encoded samples as one array, where ``what`` holds all of them together.
-
-    Raises:
-        UsageError: they take more memory than they may.
-    """
-    from math import prod
-
-    from snn_compile.files.documents import TooLargeError, check_size, too_large
-
-    try:
-        check_size(f"an array of {pluralize(len(frames), 'stimulus')}", 8 * prod(frames.shape))
-    except TooLargeError as error:
-        raise too_large(what, error) from error
-    return frames[:].astype("int64")

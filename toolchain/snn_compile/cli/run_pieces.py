@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from snn_compile.cli.growing import GrowingNpz
     from snn_compile.plugins.host import HostRunner
     from snn_compile.predictions.columns import Column, OutputColumns
-    from snn_compile.predictions.tables import PredictionFile
+    from snn_compile.predictions.tables import ParquetFile, PredictionFile, TextRows
     from snn_compile.predictions.tally import Tally
     from snn_compile.report.observer import Observer
     from snn_compile.samples.arrays import Samples
@@ -45,6 +46,14 @@ class Outcome:
 
         found = enumerate(tally_of(one.expected, one.names) for one in outputs)
         return Outcome({k: tally for k, tally in found if tally is not None and samples.expected})
+
+    def add(self, run: Run, values: Sequence[Array]) -> None:
+        """Count the next samples: their run, and the outputs' real values."""
+        from snn_compile.report import metrics
+
+        for index, tally in self.tallies.items():
+            tally.add(values[index], metrics.answers(tally.expected, values[index]))
+        self.spikes.update({name: int(n.sum()) for name, n in run.activity.items()})
 
     def arrays(self) -> dict[str, Array]:
         """What an npz file has of them: messages of each layer, and confusion matrices."""
@@ -75,6 +84,19 @@ class Sinks:
     trace: bool = False
     arrays: GrowingNpz | None = None
     rows: PredictionFile | None = None
+
+    def open(
+        self, form: type[TextRows] | type[ParquetFile] | None, output: Path, stack: ExitStack
+    ) -> None:
+        """Open the file: arrays if it has no form of rows. The stack closes it."""
+        from snn_compile.cli.growing import GrowingNpz
+        from snn_compile.predictions import tables
+
+        if form is None:
+            self.arrays = stack.enter_context(GrowingNpz(output))
+            return
+        tables.check_rows(form, self.outputs)
+        self.rows = stack.enter_context(tables.writing(form, output))
 
     def take(self, arrays: Mapping[str, Array]) -> None:
         """Add arrays of the next samples to the npz file."""
@@ -132,7 +154,6 @@ def simulate(
     host: HostRunner | None = None,
 ) -> None:
     """Run the network on the samples, a few at a time; into files, if there are some."""
-    from snn_compile.report import metrics
     from snn_compile.report.evaluation import decoded
 
     text = pluralize(len(samples), "sample")
@@ -141,10 +162,7 @@ def simulate(
         named = host.tail.outputs if host is not None else ()
         for run in compiled.simulate_in_pieces(samples.x, record=record, advance=advance):
             values = decoded(compiled.decodings, run)
-            for index, tally in outcome.tallies.items():
-                answers = metrics.answers(samples.expected[index], values[index])
-                tally.add(values[index], answers)
-            outcome.spikes.update({name: int(n.sum()) for name, n in run.activity.items()})
+            outcome.add(run, values)
             sinks.take_rows(done, values)
             if sinks.arrays is not None:
                 rows = output_arrays(compiled, run, values)
@@ -183,11 +201,10 @@ def _potentials(compiled: CompiledModel, run: Run, index: int) -> Array:
     return potentials.reshape(len(potentials), *decoding.shape)
 
 
-def facts(outcome: Outcome, samples: Samples, inputs: Sequence[str]) -> dict[str, Any]:
-    """Summary figures of the run."""
+def facts(outcome: Outcome, n: int, inputs: Sequence[str]) -> dict[str, Any]:
+    """Summary figures of the run of n samples."""
     from snn_compile.sim import engine
 
-    n = len(samples)
     judged = [tally.figures() for tally in outcome.tallies.values()]
     return {
         "samples": n,

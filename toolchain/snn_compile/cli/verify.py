@@ -200,10 +200,10 @@ def compare(
         DeviceError: the backend's environment is missing, or it failed or took too long.
         UsageError: the selected engine is not installed or does not work.
     """
-    from snn_compile.cli.run import all_at_once
     from snn_compile.hil import engine, golden
     from snn_compile.hil.verification import Verification
     from snn_compile.plugins import Verifiable
+    from snn_compile.samples.stored import as_array
 
     everything = frames is not None or workers is not None
     frames = frames_for(compiled, name, stimuli, frames, everything=everything)
@@ -224,7 +224,7 @@ def compare(
         backend = compiled.backend(name)
         if not isinstance(backend, Verifiable):
             return Verification(name, "the backend cannot run its output", 0, 0, 0, equal=None)
-        shown = all_at_once(frames, name)
+        shown = as_array(frames, "int64", f"the stimuli of '{name}'")
         return backend.verify(
             compiled.program, folder / name, shown, time_limit=time_limit, progress=advance
         )

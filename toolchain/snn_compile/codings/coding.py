@@ -128,6 +128,11 @@ class Coding(ABC):
         del common_fields, scale, step, signed
         raise TypeError(f"{self.name} coding has no product neurons")
 
+    def with_payloads(self, bits: int | None) -> Coding:
+        """The coding with payloads of so many bits, if it has payloads; of its own for None."""
+        del bits
+        return self
+
     def finer(self, bits: int | None) -> Coding:
         """The coding with payloads of so many bits, if it has payloads and these are more."""
         del bits

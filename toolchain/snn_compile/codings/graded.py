@@ -56,6 +56,10 @@ class Graded(Coding):
         """With the payloads of a grid that the coding's cover."""
         return replace(self, most=levels) if levels < self.levels else self
 
+    def with_payloads(self, bits: int | None) -> Coding:
+        """With payloads of so many bits."""
+        return self if bits is None else replace(self, bits=bits)
+
     def finer(self, bits: int | None) -> Coding:
         """With payloads of so many bits, if that is more."""
         return replace(self, bits=max(self.bits, bits or 0))

@@ -49,7 +49,7 @@ def fit_functions(
                 scales[node.id] / most,
                 segments,
                 most,
-                relative=most > levels,
+                relative=most > node.usual(levels),
                 everywhere=measured,
             )
         except NoValueError as error:

@@ -98,7 +98,7 @@ class ToSpiking:
 
     def _coding(self, node: ann.Activation, network: ANNGraph) -> Coding:
         """The coding of a population, whose payloads may be those of its own grid."""
-        coding = self.coding.finer(node.payload_bits)
+        coding = self.coding.with_payloads(node.own_bits).finer(node.payload_bits)
         return coding.on_levels(network.levels_of(node, coding.levels))
 
     def _neurons(

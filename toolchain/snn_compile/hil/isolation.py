@@ -117,7 +117,7 @@ class IsolatedDevice:
         """
         self._left = min(self._left, time_limit)
         stimulus = Path(self._scratch.name) / "stimulus.npy"
-        np.save(stimulus, np.asarray(frames, np.int32), allow_pickle=False)
+        np.save(stimulus, np.ascontiguousarray(frames, np.int64), allow_pickle=False)
         self._send_request({"stimulus": str(stimulus), "seconds": self._left})
         while True:
             document = self._next()

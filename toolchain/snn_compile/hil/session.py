@@ -15,6 +15,8 @@ from snn_compile.hil.trace import About, TraceWriter, series_of
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.samples.rows import Rows
+from snn_compile.samples.stored import Spool
 from snn_compile.sim import reference
 from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.reference import Run
@@ -27,7 +29,7 @@ class Session:
     Attributes:
         capabilities: of the device.
         comparison: with the reference.
-        outputs: final potentials of each recorded readout, (n, *shape).
+        outputs: final potentials of each recorded readout, (n, *shape); none if nothing was done.
         expected: the same in the reference.
         done: stimuli that the device finished.
         trace: the recording; None if nothing was recorded. Its name marks a partial one.
@@ -36,8 +38,8 @@ class Session:
 
     capabilities: Capabilities
     comparison: Comparison
-    outputs: dict[str, Int]
-    expected: dict[str, Int]
+    outputs: dict[str, Rows]
+    expected: dict[str, Rows]
     done: int
     trace: Path | None
     failure: DeviceError | None = None
@@ -74,8 +76,8 @@ def run(
     """
     layers = layers_of(program, capabilities)
     comparison = Comparison(layers, () if capabilities.exact else layers)
-    outputs: dict[str, list[Int]] = {r.id: [] for r in program.readouts if r.id in layers}
-    right: dict[str, list[Int]] = {name: [] for name in outputs}
+    names = [str(readout.id) for readout in program.readouts if readout.id in layers]
+    outputs, right = ({n: Spool(f"potentials of '{n}'") for n in names} for _ in range(2))
     failure = None
     with TraceWriter(record, about, series_of(program, layers), frames) as writer:
         try:
@@ -85,20 +87,20 @@ def run(
                 writer.add(piece.messages)
                 for part in _parts(piece, reference.recording_batch_size(program)):
                     expected = _compare(program, frames, part, comparison)
-                    for name, known in right.items():
-                        known.append(expected.outputs[NodeId(name)])
+                    for name, spool in right.items():
+                        spool.append(expected.outputs[NodeId(name)])
                     advance(_count(part))
-                for name, values in outputs.items():
-                    values.append(np.asarray(piece.messages[name])[:, -1].astype(np.int64))
+                for name, spool in outputs.items():
+                    spool.append(np.asarray(piece.messages[name])[:, -1].astype(np.int64))
         except DeviceError as error:
             failure = error
         done = writer.recorded
         trace = writer.close(failure.message.splitlines()[0] if failure else "") if done else None
-    return Session(capabilities, comparison, _joined(outputs), _joined(right), done, trace, failure)
-
-
-def _joined(parts: dict[str, list[Int]]) -> dict[str, Int]:
-    return {name: np.concatenate(values) for name, values in parts.items() if values}
+    found, known = (
+        {name: spool.rows() for name, spool in spools.items()} if done else {}
+        for spools in (outputs, right)
+    )
+    return Session(capabilities, comparison, found, known, done, trace, failure)
 
 
 def _compare(program: QuantizedGraph, frames: Int, piece: Measured, comparison: Comparison) -> Run:

@@ -119,6 +119,8 @@ class Activation(Node):
             values (relays, the comparators of a max pool), so that they pass unrounded.
         payload_bits: width of its payload without sign, if larger than the coding's: for values
             that a normalization multiplies or averages. Ignored by codings without payloads.
+        own_bits: width of its payload without sign in place of the coding's, larger or smaller;
+            None for the coding's. Likewise ignored.
         uniform: whether all its channels have one scale, so that equal weights remain equal, and
             channels can be wired to others.
         exact: whether its input is a difference of values with one scale, or a mean: such weights
@@ -132,6 +134,7 @@ class Activation(Node):
 
     like: NodeId | None = None
     payload_bits: int | None = None
+    own_bits: int | None = None
     uniform: bool = False
     exact: bool = False
     peers: str | None = None
@@ -156,15 +159,21 @@ class Activation(Node):
             return replace(self, shape=shape)
         return replace(self, shape=shape, full_scale=np.full(shape[0], self.full_scale[0]))
 
+    def usual(self, levels: int) -> int:
+        """The largest payload of its width, if that of the coding is ``levels``."""
+        return levels if self.own_bits is None else (1 << self.own_bits) - 1
+
     def on_own_grid(self, levels: int) -> bool:
-        """Whether payloads of up to ``levels`` can be the values of its own grid."""
-        return self.full_scale is not None and self.levels is not None and self.levels <= levels
+        """Whether payloads, by default of up to ``levels``, can be the values of its own grid."""
+        if self.full_scale is None or self.levels is None:
+            return False
+        return self.levels <= self.usual(levels)
 
     def finest(self, levels: int) -> int:
         """Its largest payload, if that of the coding is ``levels``."""
         if self.levels is not None and self.on_own_grid(levels):
             return self.levels
-        return max(levels, (1 << self.payload_bits) - 1 if self.payload_bits else 0)
+        return max(self.usual(levels), (1 << self.payload_bits) - 1 if self.payload_bits else 0)
 
     @property
     def non_negative(self) -> bool:

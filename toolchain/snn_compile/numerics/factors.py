@@ -80,17 +80,13 @@ def solve_upper(upper: Float, right: Float) -> Float:
     return solve_lower(upper[::-1, ::-1], right[::-1])[::-1]
 
 
-def solve(matrix: Float, right: Float) -> Float:
-    """``X`` with ``matrix @ X == right`` for a symmetric, positive definite matrix.
+def solve_factored(lower: Float, right: Float) -> Float:
+    """``X`` with ``lower @ lower.T @ X == right``, up to rounding.
 
     Args:
-        matrix: (N, N).
+        lower: (N, N), from :func:`cholesky`.
         right: (N, M).
-
-    Raises:
-        ValueError: it is not positive definite.
     """
-    lower = cholesky(matrix)
     return solve_upper(lower.T, solve_lower(lower, right))
 
 

@@ -26,6 +26,7 @@ from snn_compile.options.kinds import (
     Auto,
     OfInputs,
     assignments,
+    budget,
     choice,
     class_names,
     file,
@@ -56,7 +57,7 @@ Neurons = Literal["any", "stock"]
 Equalization = Literal["auto", "none", "range", "l2", "l4", "data"]
 Layout = Literal["nchw", "nhwc"]
 OutputKinds = Literal["classes", "regression", "segmentation"]
-Rounding = Literal["nearest", "compensated"]
+Rounding = Literal["nearest", "compensated", "reconstructed"]
 Producer = Literal["snntorch", "norse", "spikingjelly", "sinabs", "rockpool", "other"]
 EQUALIZE: tuple[str, ...] = get_args(Equalization)
 PRODUCERS: tuple[str, ...] = get_args(Producer)
@@ -181,7 +182,7 @@ class CompileOptions(TracedOptions):
         by="coding",
     )
     payload_bits: int | Auto = option(
-        8, whole_number(1, 16, auto=True), "Payload width.", _NETWORK, _PAYLOADS
+        8, whole_number(1, 16, auto=True), "Payload width.", _NETWORK, _PAYLOADS, of_layers=True
     )
     activation_segments: int = option(
         32,
@@ -254,6 +255,15 @@ class CompileOptions(TracedOptions):
     weight_bits: int | Auto = option(
         8, whole_number(2, 8, auto=True), "Weight width.", _NUMBERS, of_layers=True
     )
+    budget: str | None = option(
+        None,
+        budget(),
+        "Synapse memory of all cores, or dynamic energy of an inference: each layer gets the weight"
+        " bits (for energy, payload bits too) with the least error of the outputs within it."
+        " Requires --calibrate.",
+        _NUMBERS,
+        _FLOAT,
+    )
     state_bits: int = option(
         24,
         whole_number(12, 24),
@@ -277,7 +287,8 @@ class CompileOptions(TracedOptions):
     rounding: Rounding = option(
         "compensated",
         choice(Rounding),
-        "Weight rounding: to nearest, or with errors that cancel on the calibration data.",
+        "Weight rounding: to nearest, with errors that cancel on the calibration data, or learned"
+        " block by block on it (minutes).",
         _NUMBERS,
         _MEASURED,
         idle="nearest",
@@ -435,6 +446,10 @@ class CompileOptions(TracedOptions):
         if self.burst > 1 and not (self.reset == "subtract" and self._is_relevant("burst")):
             allowed = "bursts with --coding rate and --reset subtract"
             yield ("burst", "reset", "coding"), self.refusal("burst", allowed)
+        if self.budget is not None:
+            for name in {"weight_bits"} & set(self.automatic):
+                allowed = "the most that a layer may have, beside --budget"
+                yield (name, "budget"), self.refusal(name, allowed)
         if self.max_accuracy_drop is None:
             allowed = "it together with --max-accuracy-drop"
             for name in self.automatic:
@@ -508,6 +523,16 @@ class CompileOptions(TracedOptions):
         }
         return self._with(values, DEFAULT)
 
+    def ignored(self, facts: Facts) -> list[str]:
+        """Also options of single layers that do not apply."""
+        found = super().ignored(facts)
+        for name, item in options_of(type(self)).items():
+            layers = [one.pattern for one in self.layers if item.of_layers and getattr(one, name)]
+            if layers and (reason := self.without_meaning(name, facts)):
+                names = ", ".join(f"layers.{pattern}.{item.words}" for pattern in layers)
+                found.append(f"ignored: {names}; {reason}")
+        return found
+
     def _is_relevant(self, name: str) -> bool:
         return self.coding is not None and name in coding_class(self.coding).relevant_options
 
@@ -525,6 +550,11 @@ class CompileOptions(TracedOptions):
     def is_resolved(self) -> bool:
         """Whether no number is ``auto``."""
         return not self.automatic
+
+    def of_layers(self, name: str) -> tuple[tuple[str, Any], ...]:
+        """Patterns of layers with their values of an option, in order."""
+        values = ((one.pattern, getattr(one, name)) for one in self.layers)
+        return tuple((pattern, value) for pattern, value in values if value is not None)
 
     def thresholds_of(self, layer: str) -> str:
         """Threshold method of a layer: the last pattern that matches it, else the network's."""

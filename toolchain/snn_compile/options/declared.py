@@ -126,7 +126,11 @@ class Option:
         if isinstance(value, Path):
             return str(value)
         if is_dataclass(value) and not isinstance(value, type):
-            return asdict(value)
+            plain = asdict(value)
+            # Of layers; added later: networks without it keep their seals.
+            if plain.get("payload_bits", value) is None:
+                del plain["payload_bits"]
+            return plain
         return [Option.plain(item) for item in value] if isinstance(value, tuple) else value
 
 

@@ -47,6 +47,7 @@ class Keywords(TypedDict, total=False):
     per_layer: bool
     equalize: Equalization
     weight_bits: int | Auto
+    budget: str | None
     state_bits: int
     neurons: Neurons
     allow_approximate: bool

@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from snn_compile.options.budget import read_budget
 from snn_compile.options.class_names import read_class_names
 from snn_compile.options.shapes import name_and_sizes, read_shapes
 from snn_compile.recipes import read_recipe
@@ -144,6 +145,16 @@ def input_shapes() -> Kind:
         "one shape for each input",
         lambda shapes: len({name_and_sizes(one)[0] for one in shapes}) == len(shapes),
         repeats=True,
+    )
+
+
+def budget() -> Kind:
+    """What may be spent of one quantity, as its text."""
+    return Kind(
+        "memory=BYTES or energy=UJ",
+        "memory=BYTES|energy=UJ",
+        lambda value: read_budget(_text(value)).text,
+        'budget = "memory=200K"',
     )
 
 

@@ -30,6 +30,11 @@ def percentile_of(method: str) -> float | None:
     return float(match[1]) if match else None
 
 
+def literal(name: str) -> str:
+    """The pattern that matches one name alone."""
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
 @dataclass(frozen=True)
 class LayerOptions:
     """Options in a configuration file for the layers that a pattern matches.
@@ -38,11 +43,13 @@ class LayerOptions:
         pattern: shell-style pattern over layer names.
         weight_bits: overrides the network's.
         thresholds: overrides the network's.
+        payload_bits: overrides the network's.
     """
 
     pattern: str
     weight_bits: int | None = None
     thresholds: str | None = None
+    payload_bits: int | None = None
 
     def matches(self, layer: str) -> bool:
         """Whether the pattern matches a layer."""

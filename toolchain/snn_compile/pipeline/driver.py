@@ -34,6 +34,8 @@ from snn_compile.passes import (
     Instruments,
     Pass,
 )
+from snn_compile.pipeline.budget.meter import Start
+from snn_compile.pipeline.budget.settle import within_budget
 from snn_compile.pipeline.data_trial import tried_on_model
 from snn_compile.pipeline.described_data import describe_data, with_class_names
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task, finish, pass_observer
@@ -139,7 +141,9 @@ def _checked(
     imported = read_model(path, options)
     network = preprocess(imported, options, journal.record_pass)
     observe = pass_observer(journal, network)
-    folding = fold(network, coding, observe, target=target)
+    folding = fold(
+        network, coding, observe, target=target, widths=options.of_layers("payload_bits")
+    )
     convert = passes_at_bounds(folding.graph, weight_bounds(folding.graph), options, coding)
     made = convert(folding.graph, observe)
     program, fitted = made.graph.program, fit_findings(made.findings)
@@ -171,7 +175,8 @@ def passes_of(
     coding = coding_of(options, target.default_coding.value)
     network = preprocess(read_model(path, options), options)
     is_measured = with_data and options.calibrate is not None
-    folded = fold(network, coding, measured=is_measured, target=target).graph
+    widths = options.of_layers("payload_bits")
+    folded = fold(network, coding, measured=is_measured, target=target, widths=widths).graph
     adjusts = with_data and options.equalize != "none"
     some = np.stack([np.full(network.inputs.shape, value) for value in (0.0, 1.0)])
     samples = Samples(some) if is_measured else None
@@ -181,7 +186,7 @@ def passes_of(
     equalize = (Equalize(options.equalize),) if adjusts else ()
     return (
         *preprocessing(options),
-        *folding_of(network, coding, target).steps,
+        *folding_of(network, coding, target, widths).steps,
         *equalize,
         *convert.steps,
     )
@@ -338,7 +343,14 @@ def _prepare(
     assemble.report_header(journal.observer, imported.ann, target, coding, options)
     describe_data(journal.observer, options, samples)
     observe = pass_observer(journal, network, samples.calibrate)
-    folded = fold(network, coding, observe, measured=task.is_measured, target=target).graph
+    folded = fold(
+        network,
+        coding,
+        observe,
+        measured=task.is_measured,
+        target=target,
+        widths=options.of_layers("payload_bits"),
+    ).graph
     assemble.report_import(journal.observer, imported, folded)
     options = choose_equalization(folded, samples.calibrate, options, coding, journal)
     journal.add_findings(assemble.ignored(options, facts))
@@ -352,9 +364,13 @@ def _prepare(
     if retrain is not None:
         folded, scales = retrain(folded, statistics, options, coding)
         statistics = calibrated(folded, samples.calibrate, journal, "calibrate retrained")
-    lowered = lowered_from(
-        folded, statistics, samples.calibrate, options, coding, journal, observe, scales, drives
-    )
+
+    def lower(options: CompileOptions, folded: ANNGraph, name: str) -> Lowering:
+        parts = folded, statistics, samples.calibrate, options, coding, journal, observe, scales
+        return lowered_from(*parts, drives, name)
+
+    start = Start(folded, statistics, samples.calibrate, coding, scales, drives)
+    options, lowered, spent = within_budget(options, start, journal, lower, task.placement)
 
     def evaluate(journal: Journal) -> Outcome:
         test_set = samples.evaluate
@@ -367,9 +383,11 @@ def _prepare(
         if workers is not None and test_set is not None:
             elsewhere = evaluate_on(workers, stages, test_set.expected, task.path, options)
         outcome = evaluate_stages(stages, test_set, journal, elsewhere)
+        outcome = replace(outcome, more={**outcome.more, **spent})
         if test_set is None:
             expected = Ladder(outputs_of(network, options).expected({}, 0, ""))
-            return replace(outcome, more={"outputs": described(lowered.decodings, expected)})
+            more = {"outputs": described(lowered.decodings, expected)}
+            return replace(outcome, more={**outcome.more, **more})
         if has_lost(outcome.ladder, options.max_accuracy_drop):
             with journal.timed("locate"):
                 outcome = with_losses(outcome, lowered, test_set.x)

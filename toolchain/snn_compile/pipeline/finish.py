@@ -181,7 +181,11 @@ def finish(prepared: PreparedNetwork, journal: Journal) -> CompiledModel:
     outcome = prepared.evaluate_stages(journal)
     with journal.timed("portability"):
         portability = assemble.portability_of(program, prepared.stimulus)
-    more = {**assemble.inputs_of(program, prepared.encoding), "portability": portability}
+    more = {
+        **assemble.inputs_of(program, prepared.encoding),
+        **assemble.units_of(prepared.decodings),
+        "portability": portability,
+    }
     with journal.timed("observe-messages"):
         frames = prepared.stimulus if outcome.frames is None else outcome.frames
         more |= observed_messages(program, prepared.decodings, frames)

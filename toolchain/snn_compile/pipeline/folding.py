@@ -13,6 +13,7 @@ from snn_compile.convert.lay_out import LayOut
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.magnitudes import check_magnitudes
 from snn_compile.convert.refine_statistics import RefineStatistics
+from snn_compile.convert.set_payloads import SetPayloads
 from snn_compile.convert.sink_wiring import SinkWiring
 from snn_compile.convert.sum_of_rectifiers import SumOfRectifiers
 from snn_compile.ir import ann as ops
@@ -44,9 +45,12 @@ FOLDING = folding()
 
 
 def folding_of(
-    network: ANNGraph, coding: Coding, target: Target | None = None
+    network: ANNGraph,
+    coding: Coding,
+    target: Target | None = None,
+    widths: tuple[tuple[str, int], ...] = (),
 ) -> Pipeline[ANNGraph, ANNGraph]:
-    """The folding passes for a network, a coding and a target.
+    """The folding passes for a network, a coding, a target and payload widths of layers.
 
     Functions become rectifiers first if the coding has no other neurons. If a network needs
     piecewise linear neurons anyway, they also carry signed values.
@@ -60,9 +64,9 @@ def folding_of(
         signed = joins or any(
             isinstance(node, ops.Function | ops.Product) for node in network.graph
         )
-        return Pipeline(
-            (*((JoinRectifiers(),) if joins else ()), *folding(signed=signed, target=target).steps)
-        )
+        steps = folding(signed=signed, target=target).steps
+        before = (JoinRectifiers(),) if joins else ()
+        return Pipeline((*before, *steps, *((SetPayloads(widths),) if widths else ())))
     if not any(isinstance(node, ops.Function) for node in network.graph):
         return folding(target=target)
     return Pipeline((SumOfRectifiers(), *folding(target=target).steps))
@@ -75,9 +79,10 @@ def fold(
     *,
     measured: bool = False,
     target: Target | None = None,
+    widths: tuple[tuple[str, int], ...] = (),
 ) -> PassResult[ANNGraph]:
     """The folded network, after checks of its size and its parameters."""
-    folding = folding_of(network, coding, target)(network, observe)
+    folding = folding_of(network, coding, target, widths)(network, observe)
     check_footprint(folding.graph, measured=measured)
     check_magnitudes(folding.graph)
     return folding

@@ -96,15 +96,16 @@ def lowered_from(
     observe: PassObserver,
     scales: Scales | None,
     drives: SharedDrives | None = None,
+    name: str = "convert",
 ) -> Lowering:
-    """The stages after the folded network."""
+    """The stages after the folded network; ``name`` is for a compilation that resumes."""
 
     def parts() -> tuple[Any, ...]:
         with journal.passes("convert"):
             found = lower(folded, statistics, samples, options, coding, observe, scales, drives)
         return found.encoding, found.scales, found.quantization, found.decodings, found.curves
 
-    return Lowering(folded, *journal.recall("convert", _PARTS, parts))
+    return Lowering(folded, *journal.recall(name, _PARTS, parts))
 
 
 def resolve_options(

@@ -28,6 +28,7 @@ from snn_compile.convert.lay_out import LayOut
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.refine_statistics import RefineStatistics
+from snn_compile.convert.set_payloads import SetPayloads
 from snn_compile.convert.sink_wiring import SinkWiring
 from snn_compile.convert.sum_of_rectifiers import SumOfRectifiers
 from snn_compile.convert.to_spiking import ToSpiking
@@ -49,11 +50,13 @@ from snn_compile.ir.spelled import Scanner
 from snn_compile.ir.spelling import spell
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.passes import Finding
+from snn_compile.pipeline.budget.versions import Choice, Measured, Versions
 from snn_compile.quantize.calibrate_potentials import CalibratePotentials
 from snn_compile.quantize.calibrate_resets import CalibrateResets
 from snn_compile.quantize.correct_biases import CorrectBiases
 from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.quantize import LayerNumbers, Quantization
+from snn_compile.quantize.reconstruction.reconstruct import Reconstruct
 from snn_compile.quantize.shared_drives import SharedDrives
 from snn_compile.quantize.states import States
 from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
@@ -77,11 +80,13 @@ PASSES = (
     SumOfRectifiers,
     LayOut,
     RefineStatistics,
+    SetPayloads,
     Equalize,
     ToSpiking,
     AlignPaths,
     Quantize,
     FitLayers,
+    Reconstruct,
     CorrectBiases,
     CalibratePotentials,
     CalibrateResets,
@@ -98,6 +103,7 @@ _PARTS = (
     *(QuantizedGraph, LayerNumbers, InputEncoding, JoinedEncoding, States, Curve),
     *(Target, Figure, Constant, Times, Confidence),
     *(Calibration, Activations, OutputDecoding, Finding, Answers, Loss),
+    *(Versions, Measured, Choice),
 )
 _NODES = [
     kind

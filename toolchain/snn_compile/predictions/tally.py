@@ -24,6 +24,11 @@ _DIGITS = 4
 class Tally(Protocol):
     """Figures of an output, in the order of its samples."""
 
+    @property
+    def expected(self) -> Expected:
+        """What is expected of the output."""
+        ...
+
     def add(self, values: Array, answers: Array) -> None:
         """Count the next samples: the output's values, and the answers that they are."""
         ...
@@ -135,6 +140,8 @@ class Classes:
         confusion, maps = self.confusion, self.expected.kind is OutputKind.SEGMENTATION
         by_class = confusion.by_class()
         found: dict[str, Any] = {"name": self.expected.name, "kind": self.expected.kind.value}
+        if self.expected.answers:
+            found["of"] = self.expected.answers
         if maps:
             found |= {"pixel_accuracy": _percent(confusion.n_correct, confusion.n)}
             found["mean_iou"] = _mean_iou(by_class) if confusion.n else None

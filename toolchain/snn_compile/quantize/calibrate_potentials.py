@@ -9,9 +9,10 @@ from typing import ClassVar, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
+from snn_compile.convert.expand import maps_shape
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
-from snn_compile.ir.fixedpoint import QTensor, round_half_even
+from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
     VOLTAGE_LIMIT,
@@ -87,8 +88,7 @@ class CalibratePotentials:
         n_steps = program.window.n_steps
         n = min(len(self.x), MAX_SAMPLES, max(8, MESSAGES // n_steps))
         x = self.x[:n]
-        halves = (slice(0, n // 2), slice(n // 2, n)) if n > 1 else (slice(0, 1), slice(0, 1))
-        activations = [mean_activations(self.folded, x[half]) for half in halves]
+        wanted = MeanCounts.of(self.folded, x, self.scales, n_steps)
         drives = mean_drives(self.folded, x)
         sweep = Sweep(program, self.frames[:n])
         changed: list[Population] = []
@@ -101,33 +101,80 @@ class CalibratePotentials:
                     program, population, seen, drives[population.id], numbers
                 )
                 changed.append(population)
-            elif _can_be_calibrated(population) and population.id in activations[0]:
-                full = self.scales[population.id][:, None, None]
-                wanted = [
-                    means[population.id].reshape(population.shape) * n_steps / full
-                    for means in activations
-                ]
-                for _ in range(ROUNDS):
-                    counts = sweep.counts(population, currents)
-                    missing = _trusted(
-                        *(
-                            w - counts[..., half].mean(axis=-1)
-                            for w, half in zip(wanted, halves, strict=True)
-                        )
-                    )
-                    population = _started(program, population, missing)
+            elif wanted.knows(population):
+                population = wanted.started(program, population, sweep, currents)
                 changed.append(population)
             sweep.advance(population, currents)
         graph = program.graph.edit(replaced=changed)
         return PassResult(replace(quantization, program=QuantizedGraph(graph, program.window)))
 
 
-def _can_be_calibrated(population: Population) -> TypeGuard[IFNeurons]:
-    return (
-        isinstance(population, IFNeurons)
-        and population.reset is Reset.SUBTRACT
-        and not population.relay
-    )
+@dataclass(frozen=True, eq=False)
+class MeanCounts:
+    """Mean spike counts that neurons are to have, on two halves of some samples.
+
+    Attributes:
+        halves: the samples of each.
+        counts: (*shape,) of each rectifier, for each half.
+    """
+
+    halves: tuple[slice, slice]
+    counts: tuple[Mapping[NodeId, Float], Mapping[NodeId, Float]]
+
+    @staticmethod
+    def of(
+        folded: ANNGraph,
+        x: npt.NDArray[np.number],
+        scales: Mapping[NodeId, Float],
+        n_steps: int,
+    ) -> MeanCounts:
+        """Those that stand for the activations of the float network on x, (N, *input shape).
+
+        Args:
+            folded: the float network.
+            x: the samples.
+            scales: activation represented by a spike at every step, (C,) of each rectifier.
+            n_steps: of a window.
+        """
+        n = len(x)
+        halves = (slice(0, n // 2), slice(n // 2, n)) if n > 1 else (slice(0, 1), slice(0, 1))
+
+        def counts(half: slice) -> dict[NodeId, Float]:
+            means = mean_activations(folded, x[half])
+            return {
+                name: mean.reshape(maps_shape(mean.shape)) * n_steps / scales[name][:, None, None]
+                for name, mean in means.items()
+            }
+
+        return MeanCounts(halves, (counts(halves[0]), counts(halves[1])))
+
+    def knows(self, population: Population) -> TypeGuard[IFNeurons]:
+        """Whether a population has counts to reach, and reaches others from other potentials."""
+        return (
+            isinstance(population, IFNeurons)
+            and population.reset is Reset.SUBTRACT
+            and not population.relay
+            and population.id in self.counts[0]
+        )
+
+    def started(
+        self,
+        program: QuantizedGraph,
+        population: IFNeurons,
+        sweep: Sweep,
+        currents: list[Int],
+    ) -> IFNeurons:
+        """The population with initial potentials for which its mean counts are these."""
+        for _ in range(ROUNDS):
+            counts = sweep.counts(population, currents)
+            missing = _trusted(
+                *(
+                    wanted[population.id] - counts[..., half].mean(axis=-1)
+                    for wanted, half in zip(self.counts, self.halves, strict=True)
+                )
+            )
+            population = _started(program, population, missing)
+        return population
 
 
 def mean_activations(folded: ANNGraph, x: npt.NDArray[np.number]) -> Mapping[NodeId, Float]:

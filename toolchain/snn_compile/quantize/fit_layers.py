@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, ClassVar
 
@@ -16,16 +16,20 @@ from snn_compile.ir.graph import Graph, NodeId, Shape
 from snn_compile.ir.quantized import (
     VOLTAGE_LIMIT,
     ConvSynapses,
+    CubaLIFNeurons,
     DenseSynapses,
     Neurons,
     Population,
     QuantizedGraph,
     Synapses,
 )
-from snn_compile.ir.spiking import Float
+from snn_compile.ir.spiking import Float, Reset
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.numerics.products import mean, times_integers
 from snn_compile.passes import PassResult, counted
+from snn_compile.quantize.calibrate_potentials import MeanCounts
+from snn_compile.quantize.few_bits import least_error
+from snn_compile.quantize.neurons import in_fixed_point
 from snn_compile.quantize.quantize import LayerNumbers, Quantization, floor_loss
 from snn_compile.quantize.refit import Moments, refit
 from snn_compile.quantize.rounding import compensate
@@ -41,8 +45,14 @@ MESSAGES = 1 << 24
 """Maximal number of samples, and of messages of the largest layer, of the fit."""
 MAX_SITES = 1 << 14
 """Positions of a layer's maps, over all samples, of the fit."""
+FEW_BITS = 6
+"""Width up to which a unit of the weights is chosen anew, on the samples."""
+FREE = (spiking.GradedNeurons, spiking.ClipFloorNeurons, spiking.IFNeurons)
+"""Neurons whose channels may have any unit."""
 WIDEST = 2048
 """Fan-in above which a layer keeps its nearest integers: the cost is cubic."""
+Fields = tuple[slice, Int, Moments]
+"""Rows of a group's weights, the receptive fields (K, S) that they share, and the moments."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +80,8 @@ class FitLayers:
         biases: whether to change biases.
         refits: whether weights may compensate errors of earlier layers; else they are only rounded.
         drives: what calibration recorded of the float network on the same samples.
+        starts: full scales of rectifiers whose initial potentials are calibrated on the way, (C,)
+            each: the layers behind them are fitted to the spikes that they will send.
     """
 
     name: ClassVar[str] = "fit-layers"
@@ -79,59 +91,143 @@ class FitLayers:
     biases: bool = True
     refits: bool = True
     drives: SharedDrives | None = None
+    starts: Mapping[NodeId, Float] | None = None
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
         """The same program with other weights and biases, within the bounds of overflow."""
-        program = quantization.program
-        n = _n_samples(len(self.frames), program.graph, program.window.n_steps)
-        known = set(rectifiers_and_outputs(self.folded))
+        walk = Walk.of(self, quantization.program)
+        populations = quantization.program.populations
+        with counted(self.name, len(populations)) as advance:
+            for population in populations:
+                quantization = walk.fitted(quantization, population.id)
+                quantization = walk.pass_on(quantization, population.id)
+                advance(1)
+        return PassResult(quantization)
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """One traversal of a program's layers, each given the messages of those before it.
+
+    Attributes:
+        fit: the pass.
+        sites: of the layers that are fitted.
+        drives: of the float network at these sites.
+        sweep: the messages so far.
+        counts: mean spike counts to reach by initial potentials; None to leave these alone.
+        keeps: whether receptive fields are kept until a layer's messages are passed on, for a layer
+            that is fitted several times.
+        kept: those of each synapse group of the layer.
+    """
+
+    fit: FitLayers
+    sites: Mapping[NodeId, Sites]
+    drives: dict[NodeId, Array]
+    sweep: Sweep
+    counts: MeanCounts | None = None
+    keeps: bool = False
+    kept: dict[NodeId, list[Fields]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(fit: FitLayers, program: QuantizedGraph, *, keeps: bool = False) -> Walk:
+        """The start of a traversal."""
+        n = _n_samples(len(fit.frames), program.graph, program.window.n_steps)
+        known = set(rectifiers_and_outputs(fit.folded))
         sites = {
             population.id: Sites.spread(population.shape, n, _n_sites(program, population))
             for population in program.populations
             if population.id in known
         }
-        shared = None if self.drives is None else self.drives.at(self.folded, sites)
-        target = shared or float_drives(self.folded, self.x[:n], sites)
-        sweep, populations = Sweep(program, self.frames[:n]), program.populations
-        with counted(self.name, len(populations)) as advance:
-            for population in populations:
-                if population.id in known:
-                    numbers = quantization.numbers[population.id]
-                    layer = _Layer(quantization.network, program, population, numbers)
-                    drives = target.pop(population.id)
-                    found = layer.fit(sweep, sites[population.id], drives, self.refits)
-                    bias = self.refits and self.biases
-                    program = self._changed(program, population, found, bias=bias)
-                    sweep.replace_weights(program, list(program.synapses_into(population)))
-                if isinstance(population, Neurons):
-                    edited = program.graph[population.id]
-                    if not isinstance(edited, Neurons):
-                        raise TypeError(f"'{population.id}' is no longer a population of its kind")
-                    sweep.advance(edited, sweep.currents(edited))
-                advance(1)
-        return PassResult(replace(quantization, program=program))
+        shared = None if fit.drives is None else fit.drives.at(fit.folded, sites)
+        drives = shared or float_drives(fit.folded, fit.x[:n], sites)
+        sweep, counts = Sweep(program, fit.frames[:n]), None
+        if fit.starts is not None:
+            counts = MeanCounts.of(fit.folded, fit.x[:n], fit.starts, program.window.n_steps)
+        return Walk(fit, sites, drives, sweep, counts, keeps)
 
-    def _changed(
-        self, program: QuantizedGraph, population: Population, found: _Found, *, bias: bool
-    ) -> QuantizedGraph:
-        """The program with the fit, except for channels whose state could overflow."""
-        shift = found.shift if bias and not population.wraps else 0
-        keep = np.zeros(population.shape[0], bool)
-        for _ in range(2):
-            moved = population
-            if bias:
-                step = np.where(keep, 0, shift)[:, None, None]
-                moved = population.changed(bias=QTensor.of(population.bias.values + step))
-            groups = [_mixed(old, new, keep) for old, new in found.groups]
-            graph = program.graph.edit(replaced=[*groups, moved])
-            edited = QuantizedGraph(graph, program.window)
-            interval = bounds.states(graph, moved, program.window.n_steps)
-            limit = min(moved.state.max, VOLTAGE_LIMIT)
-            over = np.maximum(-interval.low, interval.high) > limit
-            if not over.any():
-                return edited
-            keep = over
-        return program
+    def fields(self, group: ConvSynapses | DenseSynapses, sites: Sites) -> Iterable[Fields]:
+        """Receptive fields of a group's neurons at the sites, and their moments."""
+        if group.id in self.kept:
+            return self.kept[group.id]
+        pieces = [_total(trains) for trains in self.sweep.pieces(group.inputs[0])]
+        found = (
+            (rows, columns, Moments.of(columns, sites.samples))
+            for rows, columns in sites.fields(group, pieces)
+        )
+        return self.kept.setdefault(group.id, list(found)) if self.keeps else found
+
+    def fitted(self, quantization: Quantization, name: NodeId) -> Quantization:
+        """A network with this layer fitted; one that corresponds to no layer stays as it is.
+
+        ``show`` has the traversal know its weights, where they are not those that it began with.
+        """
+        program = quantization.program
+        population = program.graph[name]
+        if name not in self.sites or not isinstance(population, Population):
+            return quantization
+        layer = _Layer(quantization.network, program, population, quantization.numbers[name])
+        found = layer.fit(
+            self,
+            self.sites[name],
+            self.drives[name],
+            fits=self.fit.refits,
+            centred=self.fit.biases or self.fit.starts is not None,
+        )
+        program, numbers = _changed(layer, found, bias=self.fit.refits and self.fit.biases)
+        if numbers is layer.numbers:
+            return replace(quantization, program=program)
+        return replace(
+            quantization, program=program, numbers={**quantization.numbers, name: numbers}
+        )
+
+    def show(self, quantization: Quantization, name: NodeId) -> Population:
+        """Take the weights of a layer from this network; the layer itself."""
+        program = quantization.program
+        population = program.graph[name]
+        if not isinstance(population, Population):
+            raise TypeError(f"'{name}' is no longer a population")
+        self.sweep.replace_weights(program, list(program.synapses_into(population)))
+        return population
+
+    def pass_on(self, quantization: Quantization, name: NodeId) -> Quantization:
+        """Compute the messages of a layer, with the weights of this network.
+
+        Returns:
+            The network, in which the layer starts from the potentials that it had them sent from.
+        """
+        population, program = self.show(quantization, name), quantization.program
+        self.drives.pop(name, None)
+        self.kept.clear()
+        if not isinstance(population, Neurons):
+            return quantization
+        currents = self.sweep.currents(population)
+        if self.counts is not None and self.counts.knows(population):
+            population = self.counts.started(program, population, self.sweep, currents)
+            program = QuantizedGraph(program.graph.edit(replaced=[population]), program.window)
+        self.sweep.advance(population, currents)
+        return replace(quantization, program=program)
+
+
+def _changed(layer: _Layer, found: _Found, *, bias: bool) -> tuple[QuantizedGraph, LayerNumbers]:
+    """The program with the fit, except for channels whose state could overflow; its numbers."""
+    program, population = layer.program, layer.population
+    shift = found.shift if bias and not population.wraps else 0
+    keep = np.zeros(population.shape[0], bool)
+    for _ in range(2):
+        moved, numbers = layer.in_units(np.where(keep, 1.0, found.ratio))
+        if bias:
+            step = np.where(keep, 0, shift)[:, None, None]
+            moved = moved.changed(bias=QTensor.of(moved.bias.values + step))
+        groups = [_mixed(old, new, keep) for old, new in found.groups]
+        graph = program.graph.edit(replaced=[*groups, moved])
+        edited = QuantizedGraph(graph, program.window)
+        interval = bounds.states(graph, moved, program.window.n_steps)
+        limit = min(moved.state.max, VOLTAGE_LIMIT)
+        over = np.maximum(-interval.low, interval.high) > limit
+        if not over.any():
+            return edited, numbers
+        keep = over
+    return program, layer.numbers
 
 
 def foreseen(
@@ -159,9 +255,16 @@ def _n_samples(n: int, graph: Graph[Any], n_steps: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """Result of a fit: each group before and after, and steps to add to each channel's bias."""
+    """Result of a fit.
+
+    Attributes:
+        groups: each group before and after.
+        ratio: steps of the potential, as multiples of those before, (C,).
+        shift: steps to add to each channel's bias.
+    """
 
     groups: list[tuple[Synapses, Synapses]]
+    ratio: Float
     shift: Int
 
 
@@ -174,10 +277,19 @@ class _Layer:
     population: Population
     numbers: LayerNumbers
 
-    def fit(self, sweep: Sweep, sites: Sites, target: Array, fits: bool) -> _Found:
-        """New weights and biases, given the drives (C, S) of the float network at the sites."""
+    def fit(self, walk: Walk, sites: Sites, target: Array, *, fits: bool, centred: bool) -> _Found:
+        """New weights and biases, given the drives (C, S) of the float network at the sites.
+
+        Args:
+            walk: has the messages of the layers before.
+            sites: where drives are compared.
+            target: the drives.
+            fits: whether weights may compensate the errors of other layers.
+            centred: whether mean errors are corrected elsewhere.
+        """
         groups = self.program.synapses_into(self.population)
-        missing = target - self._present(sweep, sites, groups)
+        ratio = np.ones(self.population.shape[0])
+        missing = target - self._present(walk.sweep, sites, groups)
         changed: list[tuple[Synapses, Synapses]] = []
         for group in groups:
             if not isinstance(group, ConvSynapses | DenseSynapses) or not self._is_known(group):
@@ -185,24 +297,63 @@ class _Layer:
             if group.id in self.numbers.given:  # integers of the user's file are no errors
                 continue
             step = self._step(group)
-            trains = sweep.pieces(group.inputs[0])
-            pieces, n_steps = [_total(t) for t in trains], trains[0].shape[-2]
+            n_steps = walk.sweep.pieces(group.inputs[0])[0].shape[-2]
             old = group.weight.values.reshape(len(step), -1)
             new = old.copy()
-            for rows, columns in sites.fields(group, pieces):
-                exact, moments = self._exact(group)[rows], Moments.of(columns, sites.samples)
+            for rows, columns, moments in walk.fields(group, sites):
+                exact = self._exact(group)[rows]
                 # The residual with exact weights: the rest is only this group's rounding.
                 rounded = (old[rows] * step[rows, None] - exact) / n_steps
                 missing[rows] += times_integers(rounded, columns)
                 if fits:
                     exact = exact + refit(columns, missing[rows], moments) * n_steps
-                new[rows] = _rounded(exact / step[rows, None], group, moments)
+                if self._has_free_units(groups):
+                    of_rows, new[rows] = least_error(
+                        exact, step[rows], moments, _limit(group), centred=centred
+                    )
+                    ratio[rows], step[rows] = of_rows, step[rows] * of_rows
+                else:
+                    new[rows] = _rounded(exact / step[rows, None], group, moments)
                 now = (new[rows] * step[rows, None] - self._exact(group)[rows]) / n_steps
                 missing[rows] -= times_integers(now, columns)
             weight = QTensor(new.reshape(group.weight.shape), group.weight.format)
             changed.append((group, replace(group, weight=weight)))
-        shift = mean(missing, axis=1) / self.numbers.unit
-        return _Found(changed, round_half_even(np.clip(shift, -VOLTAGE_LIMIT, VOLTAGE_LIMIT)))
+        shift = mean(missing, axis=1) / (self.numbers.unit * ratio)
+        shift = np.clip(shift, -VOLTAGE_LIMIT, VOLTAGE_LIMIT)
+        return _Found(changed, ratio, round_half_even(shift))
+
+    def in_units(self, ratio: Float) -> tuple[Population, LayerNumbers]:
+        """The neurons with other steps of their potential, as multiples of the present ones."""
+        if (ratio == 1).all():
+            return self.population, self.numbers
+        exact = self._neurons
+        unit = self.numbers.unit * ratio
+        bias = exact.bias / unit[:, None, None]
+        loss = floor_loss(self.program.synapses_into(self.population))
+        neurons = in_fixed_point(exact, bias + loss, unit)
+        return neurons, replace(self.numbers, unit=unit, bias=bias)
+
+    @property
+    def _neurons(self) -> spiking.Population:
+        exact = self.network.graph[self.population.id]
+        if not isinstance(exact, spiking.Population):
+            raise TypeError(f"'{exact.id}' is no population")
+        return exact
+
+    def _has_free_units(self, groups: tuple[Synapses, ...]) -> bool:
+        """Whether weights have few bits, and a unit that neither another group shares nor a class.
+
+        What resets to zero has thresholds that were calibrated in their units.
+        """
+        exact = self._neurons
+        resets = isinstance(exact, spiking.IFNeurons) and exact.reset is Reset.ZERO
+        return (
+            len(groups) == 1
+            and self.numbers.weight_bits <= FEW_BITS
+            and isinstance(exact, FREE)
+            and not isinstance(self.population, CubaLIFNeurons)
+            and not resets
+        )
 
     def _present(self, sweep: Sweep, sites: Sites, groups: tuple[Synapses, ...]) -> Array:
         """The drive of the program at the sites, in real units; (C, S)."""
@@ -245,9 +396,14 @@ def _total(trains: Int) -> Int:
     return total
 
 
+def _limit(group: ConvSynapses | DenseSynapses) -> int:
+    """Largest magnitude of a group's integers."""
+    return (1 << (group.weight.format.bits - 1)) - 1
+
+
 def _rounded(target: Float, group: ConvSynapses | DenseSynapses, moments: Moments) -> Int:
     """Weights (R, K) in steps of the grid, as integers."""
-    limit = (1 << (group.weight.format.bits - 1)) - 1
+    limit = _limit(group)
     nearest = round_half_even(np.clip(target, -limit, limit))
     if target.shape[1] < 2 or np.array_equal(nearest, target):
         return nearest

@@ -22,6 +22,9 @@ KEPT = "integers-kept"
 """Code of the finding about a layer whose weights are the file's integers."""
 SAME = 1e-6
 """Largest relative difference of two equal steps."""
+SMALLEST = 2.0**-10
+"""Smallest unit of a readout's channel, relative to the largest: a smaller one would take bits from
+all, and adds nothing to what is compared."""
 ROUNDED = 2.0**-7
 """Largest error of other weights of the population, relative to their size, as of 7 bits."""
 
@@ -45,11 +48,12 @@ def given_integers(
         bits: width of a mantissa.
         smallest_unit: of each channel. Dying channels, whose weights are almost 0, have smaller
             steps: theirs alone are rounded.
-        common: whether all channels must share a unit.
+        common: whether the channels are compared, as those of a readout are. They share a unit if
+            the file has one for all, and keep their own otherwise; the host scales them.
         most_apart: largest difference of two groups' exponents.
     """
     given = [found for group in groups if (found := _Given.of(group, bits)) is not None]
-    if not given or (common and any((g.step != g.step[0]).any() for g in given)):
+    if not given:
         return None
     main = max(given, key=lambda g: g.integers.size)
     exponents, mantissas, exact = list[int](), list[Int](), list[float]()
@@ -80,8 +84,10 @@ def given_integers(
         False,
         tuple(exact),
     )
-    if common and (kept.unit < smallest_unit).any():
-        return None
+    if common:
+        if (kept.unit == kept.unit[0]).all() and (kept.unit < smallest_unit).any():
+            return None
+        smallest_unit = np.maximum(smallest_unit, SMALLEST * kept.unit.max())
     return with_units(groups, kept, np.maximum(kept.unit, smallest_unit), bits)
 
 
@@ -177,7 +183,6 @@ def given_findings(
                 "weights are rounded again: their integers have no place in the layer's steps",
                 group.origin,
                 "weights-rounded-again",
-                hint="quantize weights symmetrically (zero point 0), with one scale for the last"
-                " layer",
+                hint="quantize weights symmetrically (zero point 0)",
                 warning=True,
             )

@@ -222,7 +222,7 @@ class _Layer:
                 return added, self.numbers(weights, below, interval.magnitude)
             if by_weights is None:
                 by_weights = _over(self._potential(_without_bias(added)), limit)
-            if isinstance(population, spiking.Readout):
+            if isinstance(population, spiking.Readout) and (weights.unit == weights.unit[0]).all():
                 over[:] = True
             unit = np.where(over, 2.0, 1.0) * weights.unit
             weights = with_unit(self.groups, weights, unit, self.bits)

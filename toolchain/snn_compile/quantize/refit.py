@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -10,16 +11,72 @@ import numpy.typing as npt
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.spiking import Float
 from snn_compile.numerics import products
-from snn_compile.numerics.factors import solve
+from snn_compile.numerics.factors import cholesky, solve_factored, upper_factor_of_inverse
 
 RIDGE = 0.03
 """Regularization towards the given weights, relative to the power of each weight's input."""
 FLOOR = 0.01
 """Least power of a weight's input, relative to the mean: silent inputs carry no information."""
+DAMPING = 0.01
+"""Added to the diagonal of moments whose inverse is factored, relative to it."""
 
 
 Real = npt.NDArray[np.floating]
 Chosen = npt.NDArray[np.bool_]
+
+
+class Ridge:
+    """A regression; the last input is a constant and not regularized.
+
+    The fewer fields per weight, the stronger the regularization. The factor is computed once, for
+    all that is regressed.
+
+    Args:
+        moments: sums of products of the inputs, (K + 1, K + 1).
+        n_fields: receptive fields in them.
+    """
+
+    def __init__(self, moments: Float, n_fields: int) -> None:
+        self._moments = moments
+        self._n_fields = n_fields
+
+    def coefficients(self, cross: Float) -> Float:
+        """Coefficients (R, K + 1) of what has the sums of products ``cross`` with the inputs."""
+        if self._factor is None:
+            return np.zeros_like(cross)
+        return solve_factored(self._factor, np.ascontiguousarray(cross.T)).T
+
+    @cached_property
+    def _factor(self) -> Float | None:
+        """Of the regularized moments; None without any input."""
+        power = np.diag(self._moments)[:-1]
+        n_weights = len(power)
+        if not self._n_fields or not power.any():
+            return None
+        power = np.maximum(power, FLOOR * products.mean(power, axis=0))
+        pulled = self._moments.copy()
+        pull = 1 + RIDGE + n_weights / self._n_fields
+        pulled[np.arange(n_weights), np.arange(n_weights)] = power * pull
+        return cholesky(pulled)
+
+
+@dataclass(frozen=True, eq=False)
+class Cancelling:
+    """How rounding moves weights that are not rounded yet, so that errors cancel.
+
+    Attributes:
+        order: of the K weights, the most significant first.
+        factor: (K, K), the upper one of the inverse of the moments in that order.
+    """
+
+    order: Int
+    factor: Float
+
+    @staticmethod
+    def of(moments: Float) -> Cancelling:
+        """That of moments (K, K), positive definite."""
+        order = np.argsort(-np.diag(moments), kind="stable")
+        return Cancelling(order, upper_factor_of_inverse(moments[np.ix_(order, order)]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +85,8 @@ class Moments:
 
     Samples are not divided, since positions of one sample are correlated: a half would not be
     independent of the other.
+
+    What is computed from them alone is computed once, for as many targets as there are.
 
     Attributes:
         halves: sums of products of the K inputs and a constant 1, (K + 1, K + 1) float64 each.
@@ -50,6 +109,31 @@ class Moments:
         """Receptive fields in each half."""
         first, second = self.parts
         return int(first.sum()), int(second.sum())
+
+    @cached_property
+    def ridges(self) -> tuple[Ridge, Ridge, Ridge]:
+        """The regressions on each half and on both."""
+        first, second = self.halves
+        n, m = self.sizes
+        return Ridge(first, n), Ridge(second, m), Ridge(np.add(first, second), n + m)
+
+    @cached_property
+    def cancelling(self) -> Cancelling | None:
+        """Of the first half's moments; None without any input.
+
+        They are shrunk towards their diagonal the more, the fewer fields there are; with a diagonal
+        alone no weight moves.
+        """
+        seen, n_seen = self.halves[0][:-1, :-1], self.sizes[0]
+        n_weights = len(seen)
+        diagonal = np.diag(seen) / max(n_seen, 1)
+        if not diagonal.any():
+            return None
+        diagonal = np.maximum(diagonal, DAMPING * products.mean(diagonal, axis=0))
+        shrink = n_weights / (n_weights + n_seen)
+        shrunk = seen * ((1 - shrink) / max(n_seen, 1))
+        np.fill_diagonal(shrunk, (1 + DAMPING) * diagonal)
+        return Cancelling.of(shrunk)
 
 
 def refit(columns: Int, missing: Real, moments: Moments) -> Float:
@@ -79,11 +163,11 @@ def refit(columns: Int, missing: Real, moments: Moments) -> Float:
     cross = [_cross(missing[:, part], columns[:, part]) for part in moments.parts]
     gained, spent = np.zeros(len(missing)), np.zeros(len(missing))
     for own, other in ((0, 1), (1, 0)):
-        change = _ridge(moments.halves[own], cross[own], moments.sizes[own])
+        change = moments.ridges[own].coefficients(cross[own])
         gained += products.total(cross[other] * change, axis=1)
         spent += products.total(products.matmul(change, moments.halves[other]) * change, axis=1)
     share = np.clip(gained / np.where(spent > 0, spent, 1.0), 0.0, 1.0)
-    both = _ridge(np.add(*moments.halves), np.add(*cross), sum(moments.sizes))
+    both = moments.ridges[2].coefficients(np.add(*cross))
     paying: Float = share[:, None] * both[:, :-1]
     return paying
 
@@ -92,18 +176,3 @@ def _cross(missing: Real, columns: Int) -> Float:
     """Sums over fields of products of (R, S) with (K, S) and a row of ones, (R, K + 1)."""
     by_field = products.times_integers(missing, columns.T)
     return np.column_stack([by_field, products.total(missing, axis=1)])
-
-
-def _ridge(moments: Float, cross: Float, n_fields: int) -> Float:
-    """Regression coefficients (R, K); the last input is a constant and not regularized.
-
-    The fewer fields per weight, the stronger the regularization.
-    """
-    power = np.diag(moments)[:-1]
-    n_weights = len(power)
-    if not n_fields or not power.any():
-        return np.zeros_like(cross)
-    power = np.maximum(power, FLOOR * products.mean(power, axis=0))
-    pulled = moments.copy()
-    pulled[np.arange(n_weights), np.arange(n_weights)] = power * (1 + RIDGE + n_weights / n_fields)
-    return solve(pulled, np.ascontiguousarray(cross.T)).T

@@ -7,10 +7,8 @@ import numpy as np
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.spiking import Float
 from snn_compile.numerics import products
-from snn_compile.numerics.factors import upper_factor_of_inverse
-from snn_compile.quantize.refit import Moments
+from snn_compile.quantize.refit import Cancelling, Moments
 
-DAMPING = 0.01
 BLOCK = 32
 """Weights that are rounded before the others are updated."""
 
@@ -21,8 +19,7 @@ def compensate(target: Float, nearest: Int, moments: Moments, limit: int) -> Int
     For a neuron with weights w and receptive fields x, the error that matters is
     ``(q - w) H (q - w)`` with ``H = E x x'``, not ``|q - w|**2``. Weights are rounded one after the
     other; after each one, the remaining ones move to the optimum given its error (optimal brain
-    surgeon; Frantar et al. 2022, "GPTQ", arXiv 2210.17323). Statistics from few fields are shrunk
-    towards their diagonal, for which no weight moves.
+    surgeon; Frantar et al. 2022, "GPTQ", arXiv 2210.17323).
 
     Args:
         target: (R, K) real weights in steps of the grid.
@@ -33,21 +30,25 @@ def compensate(target: Float, nearest: Int, moments: Moments, limit: int) -> Int
     Returns:
         (R, K) integers; rows of ``nearest`` where those are better on the held-out half.
     """
-    seen, unseen = (half[:-1, :-1] for half in moments.halves)
-    n_seen, n_weights = moments.sizes[0], len(seen)
-    diagonal = np.diag(seen) / max(n_seen, 1)
-    if not diagonal.any():
+    if moments.cancelling is None:
         return nearest
-    diagonal = np.maximum(diagonal, DAMPING * products.mean(diagonal, axis=0))
-    shrink = n_weights / (n_weights + n_seen)
-    shrunk = seen * ((1 - shrink) / max(n_seen, 1))
-    np.fill_diagonal(shrunk, (1 + DAMPING) * diagonal)
-    order = np.argsort(-diagonal, kind="stable")  # the most significant are rounded first
-    factor = upper_factor_of_inverse(shrunk[np.ix_(order, order)])
-    chosen = np.empty_like(nearest)
-    chosen[:, order] = _one_by_one(target[:, order], factor, limit)
+    chosen = compensated(target, moments.cancelling, limit).astype(nearest.dtype)
+    unseen = moments.halves[1][:-1, :-1]
     before, after = (_error(found - target, unseen) for found in (nearest, chosen))
     return np.where((after < before)[:, None], chosen, nearest)
+
+
+def compensated(target: Float, cancelling: Cancelling, limit: int) -> Float:
+    """Integers whose errors cancel: one weight after the other, the most significant first.
+
+    Args:
+        target: (R, K) real weights in steps of the grid.
+        cancelling: of the moments of the receptive fields.
+        limit: largest magnitude of an integer.
+    """
+    chosen = np.empty_like(target)
+    chosen[:, cancelling.order] = _one_by_one(target[:, cancelling.order], cancelling.factor, limit)
+    return chosen
 
 
 def _error(off: Float, moments: Float) -> Float:

@@ -133,7 +133,7 @@ def integer_weights(
         bits: width of a mantissa, sign included; mantissas are symmetric, so that no weight is
             biased by the extra negative value.
         threshold: (C,) of the neurons. None for readouts: their potentials are compared with each
-            other, so that all channels share a unit.
+            other, so that all channels share a unit, unless a quantized file gives each its own.
         smallest_unit: of each channel; dying channels, whose weights are almost 0, need one.
         as_integers: whether weights that are already small integers are kept.
         most_apart: largest difference of two groups' exponents.

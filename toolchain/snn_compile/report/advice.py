@@ -62,7 +62,8 @@ def _advice(report: Mapping[str, Any], layer: Mapping[str, Any]) -> str:
             " come: try --coding sync, or more --timesteps"
         )
     if (layer.get("weight_bits") or 8) < 8:
-        return f"its weights have {layer['weight_bits']} bits: try --weight-bits 8"
+        more = "a larger --budget" if report.get("budget") else "--weight-bits 8"
+        return f"its weights have {layer['weight_bits']} bits: try {more}"
     if (layer.get("saturated") or 0) >= _NOTABLE:
         return (
             f"{percent(layer['saturated'])} of its activations are cut off: try --thresholds"

@@ -13,7 +13,7 @@ from snn_compile.codings import Coding
 from snn_compile.files.documents import sha256
 from snn_compile.fit import fit_findings
 from snn_compile.ir import ann as ops
-from snn_compile.ir.encoding import Encoding
+from snn_compile.ir.encoding import Encoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import VOLTAGE_LIMIT, QuantizedGraph
@@ -187,6 +187,12 @@ def inputs_of(program: QuantizedGraph, encoding: Encoding) -> dict[str, Any]:
         for node, part in zip(program.inputs, encoding.parts, strict=True)
     ]
     return {"inputs": entries}
+
+
+def units_of(decodings: Mapping[NodeId, OutputDecoding]) -> dict[str, Any]:
+    """The entry ``output_units``: what the integers of each output stand for."""
+    units = {name: decoding.unit.tolist() for name, decoding in decodings.items()}
+    return {"output_units": {k: u[:1] if len(set(u)) == 1 else u for k, u in units.items()}}
 
 
 def portability_of(program: QuantizedGraph, frames: Int) -> dict[str, Any]:

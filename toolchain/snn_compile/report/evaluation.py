@@ -368,11 +368,12 @@ def as_lines(curves: Mapping[NodeId, Curve]) -> ann.Operators:
 
 def levels_of(network: ANNGraph, coding: Coding) -> dict[NodeId, int]:
     """The largest spike count or payload of each activation."""
-    return {
-        node.id: network.levels_of(node, coding.finer(node.payload_bits).levels)
-        for node in network.graph
-        if isinstance(node, ops.Activation)
-    }
+
+    def largest(node: ops.Activation) -> int:
+        own = coding.with_payloads(node.own_bits).finer(node.payload_bits)
+        return network.levels_of(node, own.levels)
+
+    return {node.id: largest(node) for node in network.graph if isinstance(node, ops.Activation)}
 
 
 def on_levels(scales: Mapping[NodeId, Float], levels: Mapping[NodeId, int]) -> ann.Hook:

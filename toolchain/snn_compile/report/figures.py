@@ -422,3 +422,10 @@ def resources(report: Mapping[str, Any]) -> str:
     text += f" on {chips} chip{'s' if chips != 1 else ''}"
     binding = limit(report)
     return text + (f" · tightest: {binding}" if binding else "")
+
+
+def in_words(measure: str, of: str = "") -> str:
+    """The main figure of an output in words; ``of`` is what it has answers for."""
+    if measure == "pixel_accuracy" and of not in ("", "pixels"):
+        return f"accuracy of {of}"
+    return WORDS[measure]

@@ -110,7 +110,8 @@ def tail_outputs(
 ) -> OutputShapes:
     """The outputs of a file behind its tail, as far as their labels are checked.
 
-    Integers are classes themselves, as many as there may be.
+    Integers are classes themselves, as many as there may be; those of a map of the input's size are
+    of its pixels.
 
     Args:
         runner: of the tail.
@@ -125,7 +126,8 @@ def tail_outputs(
         single = prod(shapes[name]) == 1
         kinds[name] = OutputKind.CLASSES if single else OutputKind.SEGMENTATION
         shapes[name] = (MAX_CLASSES, *(() if single else shapes[name]))
-    return OutputShapes(shapes, {**kinds, **asked}, input_shape, within)
+    integers = {name for name in kinds if shapes[name][1:] != (input_shape[1:] or None)}
+    return OutputShapes(shapes, {**kinds, **asked}, input_shape, within, integers)
 
 
 def _fixed_shapes(runner: HostRunner) -> dict[str, Shape]:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from snn_compile.report import advice, figures, output_figures, schema
+from snn_compile.report import advice, budget_drawing, figures, output_figures, schema
+from snn_compile.report.budget_drawing import budget_drawing as plan_of_widths
 from snn_compile.report.chip import chips
 from snn_compile.report.curve import curve
 from snn_compile.report.drawing import HEIGHT, WIDTH, layout, path
@@ -74,6 +75,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "times": figures.times,
     "span": figures.span,
     "points": figures.points,
+    "number": figures.number,
     "where": figures.where,
     "numeric": "#{}".format,
 }
@@ -112,6 +114,8 @@ def _facts(report: Mapping[str, Any]) -> dict[str, Any]:
         "answers": answers(report),
         "origin": figures.origin_of(report) or "itself",
         "curve": curve(report),
+        "plan_of_widths": plan_of_widths(report),
+        "budget": budget_drawing,
         "network": network(report),
         "layer_sections": layers.layer_sections(report),
         "raster": spikes.raster(report),
@@ -144,6 +148,7 @@ def _sections(report: Mapping[str, Any], facts: Mapping[str, Any]) -> list[Secti
         (True, Section("accuracy", accuracy)),
         (facts["answers"], Section("answers", "Answers")),
         (facts["curve"], Section("tuning", "Tuning")),
+        (facts["plan_of_widths"], Section("budget", "Bits within a budget")),
         (facts["network"], Section("network", "Network")),
         (report.get("layers"), Section("layers", "Layers")),
         (facts["raster"], Section("spikes", "Messages in time")),

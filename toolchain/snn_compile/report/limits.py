@@ -79,7 +79,7 @@ def accuracy(report: Mapping[str, Any], limit: float, file: str) -> list[Compile
             hint = "give more samples with --evaluate"
             errors.append(AccuracyError(message, code="unmeasurable", hint=hint))
         elif lost > limit:
-            what = figures.WORDS[metrics.measure(before)].format(origin)
+            what = figures.in_words(metrics.measure(before), before.get("of", "")).format(origin)
             errors.append(
                 AccuracyError(
                     f"{what}{of_output} fell from {one:.2f} to {other:.2f}, by {lost:.2f} points;"

@@ -4,12 +4,13 @@
 kind       against labels or targets                             against the first stage (ONNX)
 ========== ===================================================== ================================
 classes    ``top1``                                              ``agreement`` (arg-max)
-segment.   ``pixel_accuracy``, ``mean_iou``                      ``agreement`` (arg-max per pixel)
+segment.   ``pixel_accuracy``, ``mean_iou``                      ``agreement`` (per position)
 regression ``mse``, ``r2``                                       ``mse_onnx``, ``r2_onnx``
 ========== ===================================================== ================================
 
-Shares are in percent; ``r2`` is the share of the variance of all values that is explained, at most
-1. Figures without labels, or without variance, are None.
+Shares are in percent, of what ``of`` says: pixels, positions of another kind, or integers, which
+are answers themselves; ``r2`` is the share of the variance of all values that is explained, at
+most 1. Figures without labels, or without variance, are None.
 """
 
 from __future__ import annotations
@@ -83,13 +84,15 @@ def compare(expected: Expected, found: Rows, first: Rows) -> Figures:
         figures: Figures = {"mse": mse, "r2": r2, "mse_onnx": mse_onnx, "r2_onnx": r2_onnx}
     elif kind is OutputKind.SEGMENTATION:
         figures = {"pixel_accuracy": None, "mean_iou": None, "agreement": _equal(found, first)}
-        if y is not None and (table := _confusion(found, y, expected.n_classes)).any():
-            figures["pixel_accuracy"] = _percent(int(np.diagonal(table).sum()), int(table.sum()))
-            figures["mean_iou"] = _mean_iou(table)
+        if y is not None and (counts := _counts(found, y, expected.n_classes))[1].any():
+            both, labels, answers = counts
+            figures["pixel_accuracy"] = _percent(int(both.sum()), int(labels.sum()))
+            figures["mean_iou"] = _mean_iou(both, labels + answers - both)
     else:
         top1 = None if y is None else _equal(found, y)
         figures = {"top1": top1, "agreement": _equal(found, first)}
-    return {"name": expected.name, "kind": kind.value, **figures}
+    of = {"of": expected.answers} if expected.answers else {}
+    return {"name": expected.name, "kind": kind.value, **of, **figures}
 
 
 def measure(figures: Mapping[str, Any]) -> str:
@@ -149,20 +152,22 @@ def _errors(found: Rows, wanted: Rows) -> tuple[float | None, float | None]:
     return mse, 1.0 if not mse else (1 - mse / variance if variance else None)
 
 
-def _confusion(found: Rows, wanted: Rows, n_classes: int) -> Array:
-    """How many pixels of each wanted class have each class, (wanted, found)."""
-    table = np.zeros(n_classes**2, np.int64)
+def _counts(found: Rows, wanted: Rows, n_classes: int) -> Array:
+    """Of each class, where labels count: right answers, labels and answers, (3, classes).
+
+    There may be many classes, such as indices: no table of all pairs is made.
+    """
+    total = np.zeros((3, n_classes), np.int64)
     for one, other in together(found, wanted):
         counts = other >= 0
-        pairs = n_classes * other[counts].astype(np.int64) + one[counts]
-        table += np.bincount(pairs, minlength=n_classes**2)
-    return table.reshape(n_classes, n_classes)
+        answers, labels = one[counts].astype(np.int64), other[counts].astype(np.int64)
+        for row, classes in zip(total, (labels[labels == answers], labels, answers), strict=True):
+            row += np.bincount(classes, minlength=n_classes)
+    return total
 
 
-def _mean_iou(table: Array) -> float:
+def _mean_iou(both: Array, either: Array) -> float:
     """Mean over the classes that occur of intersection over union, in percent."""
-    both = np.diagonal(table)
-    either = table.sum(axis=0) + table.sum(axis=1) - both
     return round(100 * float((both[either > 0] / either[either > 0]).mean()), _DIGITS)
 
 

@@ -62,7 +62,7 @@ class OutputTable:
 
     Attributes:
         name: of the output.
-        kind: of its values.
+        kind: of its values, or what there is an answer for.
         title: what the values of the steps are.
         labelled: whether they are against labels or targets.
         host: whether it is an output of the file, computed by its tail on the host.
@@ -128,7 +128,7 @@ def _table(
     labelled = key in ("top1", "pixel_accuracy", "r2")
     return OutputTable(
         name or first["name"],
-        first["kind"],
+        _shown_kind(first),
         _TITLES[key],
         labelled,
         stages[-1][0]["stage"] == figures.HOST,
@@ -136,6 +136,13 @@ def _table(
         shown.get("samples") or (),
         _scatter(shown.get("scatter") or ()),
     )
+
+
+def _shown_kind(found: Mapping[str, Any]) -> str:
+    """The kind of an output; what it has answers for, if they are no pixels."""
+    if found["kind"] != "segmentation" or found.get("of", "pixels") == "pixels":
+        return str(found["kind"])
+    return "classes of positions" if found["of"] == "positions" else str(found["of"])
 
 
 def tiles(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -194,8 +201,8 @@ def against_labels(found: Mapping[str, Any]) -> str:
     if found["kind"] == "classes":
         return _percent(found["top1"])
     if found["kind"] == "segmentation":
-        pixels, iou = _percent(found["pixel_accuracy"]), _percent(found["mean_iou"])
-        return f"{pixels} of pixels · mean IoU {iou}"
+        right, iou = _percent(found["pixel_accuracy"]), _percent(found["mean_iou"])
+        return f"{right} of {found.get('of', 'pixels')} · mean IoU {iou}"
     return _errors(found["mse"], found["r2"])
 
 
@@ -203,7 +210,7 @@ def _against_first(found: Mapping[str, Any]) -> str:
     if found["kind"] == "regression":
         return _errors(found["mse_onnx"], found["r2_onnx"])
     of = "pixels" if found["kind"] == "segmentation" else "arg-max"
-    return f"{_percent(found['agreement'])} of {of} equal"
+    return f"{_percent(found['agreement'])} of {found.get('of', of)} equal"
 
 
 def _change(before: Mapping[str, Any], found: Mapping[str, Any], lost: float | None) -> str:

@@ -18,11 +18,13 @@ _FIGURES = {
 class OutputFigures(TypedDict, total=False):
     """The figures of one output at a stage; which ones, depends on its kind (``report.metrics``).
 
-    Shares are in percent of samples or pixels, ``r2`` of the variance, at most 1.
+    Shares are in percent of samples, or of what ``of`` says (pixels, positions, integers), ``r2``
+    of the variance, at most 1.
     """
 
     name: Required[str]
     kind: Required[str]
+    of: str
     top1: float | None
     agreement: float | None
     pixel_accuracy: float | None

@@ -53,10 +53,13 @@ def _compiled(
     """Compilation takes longer than rendering: once."""
     import jinja2
 
+    from snn_compile.files.templates import Bytecode
+
     packages = [package] if package else []
     loaders = [jinja2.PackageLoader(one, "templates") for one in (*packages, "snn_compile.report")]
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(loaders),
+        bytecode_cache=Bytecode(package or "snn_compile.report"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

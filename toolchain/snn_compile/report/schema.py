@@ -14,6 +14,7 @@ from typing import Any, NotRequired, Required, TypedDict
 
 from snn_compile.files import typed
 from snn_compile.printable import printable, printable_lines
+from snn_compile.report.budget_schema import SpentBudget, wrong_budget
 from snn_compile.report.cost_schema import Cost, Estimate, NeuroBench
 from snn_compile.report.observed_schema import (
     Activations,
@@ -393,6 +394,7 @@ class Report(TypedDict, total=False):
     """The whole report.
 
     ``attributed``: samples on which the losses of layers were measured, if fewer than usual.
+    ``output_units``: real value of one step of each output; of each channel, where they differ.
     """
 
     schema: int
@@ -407,6 +409,7 @@ class Report(TypedDict, total=False):
     simulator: str | None
     environment: dict[str, str]
     outputs: list[Output]
+    output_units: dict[str, list[float]]
     ladder: list[Rung]
     losses: list[LayerLoss]
     attributed: int
@@ -418,6 +421,7 @@ class Report(TypedDict, total=False):
     over_time: list[OverTime]
     resources: Resources
     fit: list[Fitting]
+    budget: SpentBudget
     cost: Cost
     neurobench: NeuroBench
     portability: Portability
@@ -436,6 +440,7 @@ _SHAPES: dict[str, type] = {
     "losses": LayerLoss,
     "neurons": Restriction,
     "tail": Tail,
+    "budget": SpentBudget,
     "layers": Layer,
     "activations": Activations,
     "raster": Raster,
@@ -465,7 +470,7 @@ def complaint(report: Any) -> str:
         return "the report names a best epoch that is not on the curve"
     if found and found["expressible"] and not found["portable"] and not found["leaves"]:
         return "the report names no layer that makes the network not portable"
-    return wrong_outputs(report) or wrong_observed(report)
+    return wrong_outputs(report) or wrong_observed(report) or wrong_budget(report)
 
 
 def verified(report: Mapping[str, Any], outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

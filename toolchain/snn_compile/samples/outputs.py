@@ -46,6 +46,8 @@ class Expected:
             counts, or (N, *shape) targets as float64; None where nothing is known.
         axis: of the classes in a sample; segmentation only.
         threshold: beyond which a value without others to compare it with is class 1.
+        integers: whether the values of the output are integers, each of which is an answer: classes
+            of pixels, or indices in a list.
     """
 
     name: str
@@ -54,12 +56,23 @@ class Expected:
     y: Rows | None = None
     axis: int = 0
     threshold: float = 0.0
+    integers: bool = False
 
     @property
     def n_classes(self) -> int:
         """Number of classes; a single value tells two of them apart."""
         n = self.shape[self.axis] if self.kind is OutputKind.SEGMENTATION else prod(self.shape)
         return max(n, 2)
+
+    @property
+    def answers(self) -> str:
+        """What a sample has several answers for, in words; empty if it has one, or real values."""
+        if self.integers and self.kind is not OutputKind.REGRESSION:
+            return "integers"
+        if self.kind is not OutputKind.SEGMENTATION:
+            return ""
+        others = (size for axis, size in enumerate(self.shape) if axis != self.axis)
+        return "pixels" if sum(size > 1 for size in others) == 2 else "positions"
 
 
 @dataclass(frozen=True)
@@ -71,12 +84,14 @@ class OutputShapes:
         asked: kinds that the user stated, by name; "" is the only output.
         input_shape: a map of this shape is an image, not one of classes.
         probabilities: outputs whose values lie within [0, 1] for any input.
+        integers: outputs whose values are integers.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     asked: Mapping[str, OutputKind]
     input_shape: tuple[int, ...] = ()
     probabilities: Container[str] = ()
+    integers: Container[str] = ()
 
     def expected(self, labels: Mapping[str, Rows], n: int, source: str) -> tuple[Expected, ...]:
         """What is expected of each output.
@@ -96,7 +111,8 @@ class OutputShapes:
             try:
                 key, y = given.get(name, ("y", None))
                 one = self._expected(name, shape, key, y, n, source)
-                found.append(replace(one, threshold=self.threshold(name)))
+                whole = name in self.integers
+                found.append(replace(one, threshold=self.threshold(name), integers=whole))
             except CompileError as error:
                 complaints.append(error)
         raise_all(complaints)

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from snn_compile.errors import Origin, UsageError
 from snn_compile.files.npy import Region
 from snn_compile.files.scratch import NoRoomError, read_at, scratch_file
-from snn_compile.samples.rows import Array, Index, Rows, indices, runs
+from snn_compile.samples.rows import Array, Index, Rows, blocks, indices, runs
 
 HELD_BYTES = 16 << 20
 """Largest array that is held in memory instead."""
@@ -133,6 +134,31 @@ class Spool:
             self._file.flush()
         descriptor = os.dup(self._file.fileno())
         return StoredRows(Region(descriptor, 0, self._dtype, self._shape), self._what)
+
+
+def as_array(rows: Rows, dtype: npt.DTypeLike, what: str) -> Array:
+    """All rows as one array for those who want one: in a temporary file, once they are many.
+
+    The system reads its pages when they are used, and drops them when it needs the room. Who writes
+    into the array changes no file.
+
+    Args:
+        rows: at least one.
+        dtype: type of the array.
+        what: the rows, in words, for errors.
+
+    Raises:
+        UsageError: the disk has no room for them.
+    """
+    wanted = np.dtype(dtype)
+    size = prod(rows.shape) * wanted.itemsize
+    if size <= HELD_BYTES:
+        return rows[:].astype(wanted)
+    with room_on_disk(what), scratch_file(what, size) as file:
+        for some in blocks(rows):
+            file.write(np.ascontiguousarray(some, wanted).reshape(-1).view(np.uint8).data)
+        file.flush()
+        return np.asarray(np.memmap(file, wanted, "c", shape=rows.shape))
 
 
 @contextmanager

@@ -44,6 +44,7 @@ ADDED: dict[str, Any] = {
     "labels": [],
     "preprocess": None,
     "samples": None,
+    "budget": None,
 }
 """Options added later, with their neutral values: a network that does not depend on them keeps its
 seal."""

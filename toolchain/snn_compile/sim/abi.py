@@ -30,6 +30,8 @@ from snn_compile.sim import bounds
 
 INPUT_SPIKES, INPUT_VALUES = range(2)
 """Kinds of input as numbered in ``engine.h``; neuron models define theirs (``in_engine``)."""
+COUNT_MESSAGES, COUNT_VALUES, COUNT_DIGITS = range(3)
+"""What is counted of the values that a population sends, as numbered in ``engine.h``."""
 
 Int64 = POINTER(c_int64)
 Int8 = POINTER(c_int8)
@@ -48,6 +50,7 @@ class Population(Structure):
         ("saturates", c_int32),
         ("bias_per_neuron", c_int32),
         ("initial_per_neuron", c_int32),
+        ("counting", c_int32),
         ("numbers", c_int32 * 4),
         ("low", c_int64),
         ("high", c_int64),
@@ -92,6 +95,9 @@ class Batch(Structure):
         ("activity", POINTER(Int64)),
         ("traces", POINTER(c_void_p)),
         ("dense_above", c_double),
+        ("n_threads", c_int32),
+        ("shared", c_int32),
+        ("state", c_void_p),
     )
 
 
@@ -127,6 +133,10 @@ def declare(library: ctypes.CDLL) -> None:
     )
     library.snn_engine_network_free.restype = None
     library.snn_engine_network_free.argtypes = (c_void_p,)
+    library.snn_engine_state_new.restype = c_void_p
+    library.snn_engine_state_new.argtypes = (c_void_p,)
+    library.snn_engine_state_free.restype = None
+    library.snn_engine_state_free.argtypes = (c_void_p,)
     library.snn_engine_run.restype = ctypes.c_int
     library.snn_engine_run.argtypes = (c_void_p, POINTER(Batch))
 
@@ -137,9 +147,15 @@ class Description:
     Args:
         program: the network.
         held: whether the inputs' messages are equal at every step.
+        digits: whether counts are sent as their binary digits.
+        endless: whether potentials are kept from window to window, so that nothing bounds them.
     """
 
-    def __init__(self, program: QuantizedGraph, held: bool) -> None:
+    def __init__(
+        self, program: QuantizedGraph, held: bool, *, digits: bool = False, endless: bool = False
+    ) -> None:
+        self._counted = COUNT_DIGITS if digits else COUNT_VALUES
+        self._endless = endless
         self._alive: list[npt.NDArray[np.generic]] = []
         self._held = {node.id: held or program.window.n_steps == 1 for node in program.inputs}
         nodes: list[Input | quantized.Population] = [*program.inputs, *program.populations]
@@ -180,12 +196,13 @@ class Description:
             **shape,
             held=self._held[node.id],
             wide=not fits_31_bits(program, node),
-            saturates=may_saturate(program, node),
+            saturates=self._endless or may_saturate(program, node),
             low=low,
             high=high,
             limit=min(node.state.max, VOLTAGE_LIMIT),
             bias_per_neuron=not _per_channel(node.bias, node),
             initial_per_neuron=initial is not None and not _per_channel(initial, node),
+            counting=self._counted if node.counts else COUNT_MESSAGES,
             numbers=form.numbers,
             **self._parameters(node, form),
         )

@@ -11,8 +11,9 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ctypes import POINTER, c_void_p
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 from math import prod
@@ -25,7 +26,7 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import Input, Population, QuantizedGraph, Readout
 from snn_compile.ir.schedule import integer_network, is_scheduled
-from snn_compile.ir.spiking import Schedule
+from snn_compile.ir.spiking import InputCoding, Schedule
 from snn_compile.sim import abi, native, reference
 from snn_compile.sim.batches import Advance, map_batches, no_progress
 from snn_compile.sim.reference import Run
@@ -33,7 +34,9 @@ from snn_compile.sim.scheduled import in_windows, stream
 from snn_compile.threads import allowed
 
 MAX_PIECE_SIZE = 64
-"""Maximal number of stimuli per call of the library: progress is reported after each call."""
+"""Maximal number of stimuli per call of the library and thread: progress is reported after each."""
+MANY = 16
+"""Stimuli for each thread that are worth several calls of the library."""
 ALIGNED_TO = 64
 """Alignment of arrays in bytes."""
 OUT_OF_MEMORY, OUT_OF_RANGE = 1, 2
@@ -94,6 +97,8 @@ class Engine:
         build: name of the build; by default the best one that this CPU supports.
         dense_above: share of firing neurons above which a layer is computed densely; by default
             the measured optimum of the build. The result does not depend on it.
+        shared: whether all threads compute each stimulus together; by default only if it is long.
+            The result does not depend on it, either.
 
     Raises:
         UsageError: the build is not available.
@@ -101,20 +106,32 @@ class Engine:
     """
 
     def __init__(
-        self, program: QuantizedGraph, *, build: str | None = None, dense_above: float = MEASURED
+        self,
+        program: QuantizedGraph,
+        *,
+        build: str | None = None,
+        dense_above: float = MEASURED,
+        shared: bool = False,
     ) -> None:
         self.dense_above = dense_above
+        self.shared = shared
         self._library = native.load(build)
         # No reference to the program itself: `engine_for` ties the engine's lifetime to it.
         self._window = program.window
         self._schedule = program.window.schedule if is_scheduled(program) else None
         at_once = integer_network(program)
-        self._inputs = at_once.inputs
-        self._populations: list[Input | Population] = [*at_once.inputs, *at_once.populations]
-        self._n_steps = at_once.window.n_steps
+        self.inputs = at_once.inputs
+        self.populations: list[Input | Population] = [*at_once.inputs, *at_once.populations]
+        self.n_steps = at_once.window.n_steps
         self._recording_batch_size = reference.recording_batch_size(at_once)
-        self._held = abi.Description(at_once, held=True)
-        self._stepping = abi.Description(at_once, held=False)
+        digits = self._schedule is not None and self._schedule.spikes is np.bitwise_count
+        self._counts_spikes = self._schedule is None or self._schedule.spikes is None or digits
+        self._held = abi.Description(at_once, held=True, digits=digits)
+        self._stepping = abi.Description(at_once, held=False, digits=digits)
+        low = min(node.messages[0] for node in self.inputs)
+        high = max(node.messages[1] for node in self.inputs)
+        self.message_type = np.int8 if -128 <= low and high < 128 else np.int32
+        self._draws = any(node.coding is InputCoding.POISSON for node in self.inputs)
         self._networks: dict[bool, Network] = {}
         self._lock = threading.Lock()
 
@@ -146,11 +163,10 @@ class Engine:
 
         def messages(piece: npt.NDArray[np.generic], start: int) -> Int:
             encoded = piece.astype(np.int64)
-            return reference.encode_inputs(self._inputs, encoded, self._n_steps, first + start)
+            return reference.encode_inputs(self.inputs, encoded, self.n_steps, first + start)
 
-        return self._spread(
-            np.asarray(frames), before, messages, record, activity, threads, advance
-        )
+        asked = _Asked(record, activity, threads, advance, self._draws)
+        return self._spread(np.asarray(frames), before, messages, asked)
 
     def run_messages(
         self,
@@ -166,11 +182,12 @@ class Engine:
         if messages.shape[1] not in (1, n_steps):
             raise ValueError(f"messages of {messages.shape[1]} steps, not {n_steps} or 1")
         sums = self._sums(messages, self._schedule) if self._schedule else messages
-        found = self._spread(sums, None, lambda piece, _: piece, record, activity, threads, advance)
+        asked = _Asked(record, activity, threads, advance)
+        found = self._spread(sums, None, lambda piece, _: piece, asked)
         if self._schedule and activity:
             # Not of their sums.
             sent = n_steps // messages.shape[1] * np.count_nonzero(messages, axis=(0, 1))
-            found.activity.update(self._inputs.split(sent, 0))
+            found.activity.update(self.inputs.split(sent, 0))
         return found
 
     def _sums(self, messages: npt.NDArray[np.integer], schedule: Schedule) -> Int:
@@ -186,81 +203,119 @@ class Engine:
         samples: npt.NDArray[np.integer],
         before: npt.NDArray[np.integer] | None,
         messages: Callable[[npt.NDArray[np.generic], int], npt.NDArray[np.generic]],
-        record: bool,
-        activity: bool,
-        threads: int | None,
-        advance: Advance,
+        asked: _Asked,
     ) -> Run:
         """The run of a scheduled network, from the values of its integer network."""
         schedule, n_steps = self._schedule, self._window.n_steps
-        if schedule is None or not (record or activity):
-            return self._run(samples, messages, record, activity, threads, advance)
+        record = asked.record
+        if schedule is None or not (record or asked.activity):
+            return self._run(samples, messages, asked)
         if schedule.sent is None:
 
             def values_of(piece: npt.NDArray[np.integer], advance: Advance) -> Run:
-                return self._run(piece, messages, True, False, threads, advance)
+                wanted = replace(asked, record=True, activity=False, advance=advance)
+                return self._run(piece, messages, wanted)
 
             runs = stream(
-                self._populations,
+                self.populations,
                 samples,
                 before,
                 values_of,
                 self._recording_batch_size,
                 record=record,
-                advance=advance,
+                advance=asked.advance,
             )
             return reference.join_runs(list(runs), record)
-        in_time = partial(in_windows, schedule, self._populations, n_steps=n_steps, record=record)
-        if schedule.spikes is None:  # the value is their number, summed by the engine
-            return in_time(self._run(samples, messages, record, activity, threads, advance))
+        in_time = partial(in_windows, schedule, self.populations, n_steps=n_steps, record=record)
+        if self._counts_spikes:  # no messages have to be kept
+            return in_time(self._run(samples, messages, asked))
         at_once = max(1, self._recording_batch_size // n_steps)
         pieces = (samples[k : k + at_once] for k in range(0, max(1, len(samples)), at_once))
-        runs = (self._run(piece, messages, True, True, threads, advance) for piece in pieces)
+        wanted = replace(asked, record=True, activity=True)
+        runs = (self._run(piece, messages, wanted) for piece in pieces)
         return reference.join_runs([in_time(run) for run in runs], record)
 
     def _run(
         self,
         samples: npt.NDArray[np.integer],
         messages: Callable[[npt.NDArray[np.generic], int], npt.NDArray[np.generic]],
-        record: bool,
-        activity: bool,
-        threads: int | None,
-        advance: Advance,
+        asked: _Asked,
     ) -> Run:
-        low = min(node.messages[0] for node in self._inputs)
-        high = max(node.messages[1] for node in self._inputs)
-        dtype = np.int8 if -128 <= low and high < 128 else np.int32
-        result = _Result(self._populations, self._n_steps, len(samples), record, activity)
+        activity, n = asked.activity, len(samples)
+        result = _Result(self.populations, self.n_steps, n, asked.record, activity)
 
         def simulate(piece: npt.NDArray[np.generic], start: int) -> None:
-            given = np.ascontiguousarray(messages(piece, start), dtype)
-            counts = result.zero_counts()
+            given = np.ascontiguousarray(messages(piece, start), self.message_type)
+            counts = result.activity if alone else result.zero_counts()
             batch = abi.Batch(
                 n_samples=given.shape[0],
                 input_steps=given.shape[1],
                 messages=given.ctypes.data,
                 message_bytes=given.itemsize,
-                outputs=_pointers(result.outputs, start),
-                activity=_pointers(counts, 0) if activity else None,
-                traces=ctypes.cast(_pointers(result.traces, start), POINTER(c_void_p)),
+                outputs=pointers(result.outputs, start),
+                activity=pointers(counts, 0) if activity else None,
+                traces=ctypes.cast(pointers(result.traces, start), POINTER(c_void_p)),
                 dense_above=self.dense_above,
+                n_threads=workers // outside,
+                shared=self.shared,
             )
-            self._network(held=given.shape[1] == 1).run(batch)
-            result.add(counts)
+            self.network(held=given.shape[1] == 1).run(batch)
+            if not alone:
+                result.add(counts)
 
-        workers = min(threads or allowed(), max(1, len(samples)))
-        size = max(1, min(MAX_PIECE_SIZE, len(samples) // (4 * workers)))
-        for _ in map_batches(simulate, samples, size, advance, threads=workers):
+        workers = asked.threads or allowed()
+        # Random spikes of many stimuli take as long to draw as to simulate: each thread draws its
+        # own. All else is encoded in no time, and the library's threads are awake sooner.
+        outside = workers if asked.draws and n >= MANY * workers else 1
+        alone = outside == 1  # who adds to the counts
+        size = _piece_size(n, workers // outside, outside)
+        for _ in map_batches(simulate, samples, size, asked.advance, threads=outside):
             pass
         return result.run()
 
-    def _network(self, held: bool) -> Network:
+    def empty_outputs(self, n_samples: int) -> list[Int | None]:
+        """Arrays for the outputs of some stimuli: an entry for each population."""
+        return _outputs(self.populations, n_samples)
+
+    def endless(self, program: QuantizedGraph, held: bool) -> Network:
+        """The same network for neurons that are never reset, so that nothing bounds potentials."""
+        return Network(self._library, abi.Description(program, held, endless=True))
+
+    def network(self, held: bool) -> Network:
         """The network for an input with equal messages at every step, or not."""
         with self._lock:
             if held not in self._networks:
                 description = self._held if held else self._stepping
                 self._networks[held] = Network(self._library, description)
             return self._networks[held]
+
+
+def _piece_size(n_samples: int, inside: int, outside: int) -> int:
+    """Stimuli per call of the library.
+
+    Args:
+        n_samples: of all calls.
+        inside: threads of a call.
+        outside: calls at the same time.
+    """
+    # Several calls at least: progress is reported after each one. None of few stimuli, though.
+    few = n_samples // (4 * outside) // inside * inside
+    return max(1 if outside > 1 else MANY * inside, min(MAX_PIECE_SIZE * inside, few))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is wanted of a run: the arguments of ``Engine.run``.
+
+    Attributes:
+        draws: whether the input's messages are random spikes that have yet to be drawn.
+    """
+
+    record: bool
+    activity: bool
+    threads: int | None
+    advance: Advance
+    draws: bool = False
 
 
 class Network:
@@ -283,6 +338,14 @@ class Network:
             raise MemoryError(f"the engine cannot hold the network: {message.value.decode()}")
         weakref.finalize(self, library.snn_engine_network_free, self._handle)
 
+    def state(self) -> State:
+        """The state of the network at rest.
+
+        Raises:
+            MemoryError: the library ran out of memory.
+        """
+        return State(self._library, self, self._handle)
+
     def run(self, batch: abi.Batch) -> None:
         """Simulate, with the interpreter lock released."""
         outcome = self._library.snn_engine_run(self._handle, ctypes.byref(batch))
@@ -290,6 +353,17 @@ class Network:
             raise MemoryError("the engine ran out of memory")
         if outcome == OUT_OF_RANGE:
             raise ValueError("the input has messages outside its range")
+
+
+class State:
+    """Where the neurons of a network stand: the library's object, freed with this one."""
+
+    def __init__(self, library: ctypes.CDLL, network: Network, handle: int) -> None:
+        self.handle: int | None = library.snn_engine_state_new(handle)
+        if not self.handle:
+            raise MemoryError("the engine cannot hold the state of the network")
+        self._network = network  # which is freed later
+        weakref.finalize(self, library.snn_engine_state_free, self.handle)
 
 
 class _Result:
@@ -309,13 +383,12 @@ class _Result:
     ) -> None:
         self._ids = [p.id for p in populations]
         self._lock = threading.Lock()
-        self.outputs: list[Int | None] = []
+        self.outputs = _outputs(populations, n_samples)
         self.traces = _traces(populations, n_steps, n_samples, record)
         self.activity: list[Int | None] = []
         for p in populations:
-            silent = isinstance(p, Readout)
-            self.outputs.append(np.zeros((n_samples, *p.shape), np.int64) if silent else None)
-            self.activity.append(np.zeros(p.shape, np.int64) if activity and not silent else None)
+            counted = activity and not isinstance(p, Readout)
+            self.activity.append(np.zeros(p.shape, np.int64) if counted else None)
 
     def zero_counts(self) -> list[Int | None]:
         """Arrays for the activity of one call."""
@@ -335,6 +408,14 @@ class _Result:
             return {k: a for k, a in zip(self._ids, arrays, strict=True) if a is not None}
 
         return Run(by_node(self.outputs), by_node(self.traces), by_node(self.activity))
+
+
+def _outputs(populations: Sequence[Input | Population], n_samples: int) -> list[Int | None]:
+    """Arrays for the final potentials of readouts; None for other populations."""
+    return [
+        np.zeros((n_samples, *p.shape), np.int64) if isinstance(p, Readout) else None
+        for p in populations
+    ]
 
 
 def _traces(
@@ -365,7 +446,7 @@ def _message_dtype(population: Input | Population) -> type[np.signedinteger]:
     return np.int32 if wide else np.int8
 
 
-def _pointers(arrays: list[Int | None], start: int) -> Any:
+def pointers(arrays: list[Int | None], start: int) -> Any:
     """A C array of the addresses of each array's entry ``start``; NULL for None."""
     pointers = (abi.Int64 * len(arrays))()
     for i, array in enumerate(arrays):

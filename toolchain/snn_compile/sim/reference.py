@@ -66,7 +66,8 @@ RECORDED_BYTES = 256 << 20
 
 def recording_batch_size(program: QuantizedGraph) -> int:
     """Stimuli per batch for callers that need the messages of many stimuli, but not all at once."""
-    per_step = 8 * sum(prod(node.shape) for node in program.populations)
+    nodes = (*program.inputs, *program.populations)
+    per_step = 8 * sum(prod(node.shape) for node in nodes)
     return max(1, RECORDED_BYTES // (per_step * program.window.n_steps))
 
 

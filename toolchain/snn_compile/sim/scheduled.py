@@ -34,8 +34,8 @@ def in_windows(
     Args:
         schedule: schedule of the coding.
         populations: the inputs and the populations of the network.
-        values: a run of its integer network: recorded, if messages are kept or their number differs
-            from the values.
+        values: a run of its integer network: recorded, if messages are kept or their number is not
+            known to its activity.
         n_steps: length of the window.
         record: whether to keep the messages.
     """

@@ -132,8 +132,9 @@ class FloatNetwork:
 
     def _rectified(self, node: ops.Relu, x: Tensor) -> Tensor:
         scale = self._scale(node).reshape(-1, *[1] * (x.ndim - 2))
-        counts = floor_ste(x * (self.levels / scale) + 0.5)
-        return torch.clamp(counts, 0, self.levels) * (scale / self.levels)
+        levels = node.usual(self.levels)
+        counts = floor_ste(x * (levels / scale) + 0.5)
+        return torch.clamp(counts, 0, levels) * (scale / levels)
 
     def _scale(self, node: ops.Relu) -> Tensor:
         root = node
@@ -167,7 +168,8 @@ class FloatNetwork:
             if isinstance(node, ops.Relu):
                 scales[node.id] = self._scale(node).detach().cpu().double().numpy()
                 if node.like is None:
-                    node = replace(node, levels=self.levels, full_scale=scales[node.id])
+                    levels = node.usual(self.levels)
+                    node = replace(node, levels=levels, full_scale=scales[node.id])
             nodes.append(node)
         return self.folded.with_graph(Graph(nodes)), scales
 

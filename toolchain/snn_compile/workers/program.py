@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from contextlib import suppress
+from functools import lru_cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,11 +24,18 @@ SOURCES = (".py", ".so", ".dll", ".dylib", ".pyd", ".toml")
 def program_hash() -> str:
     """A hash of the sources, plug-ins' and engine's too, and of the versions of libraries.
 
-    It reads contents: times of files differ between copies, and some tools set them back.
+    It reads contents: times of files differ between copies, and some tools set them back. A
+    process reads them once for each set of plug-ins; what changes later, it does not run.
     """
-    digest = hashlib.sha256(__version__.encode())
     entries = (entry for kind in PLUGINS for entry in registered(f"snn_compile.{kind}"))
-    for package in sorted({*OWN, *map(_package, entries)}):
+    packages = {*OWN, *map(_package, entries)}
+    return _hash_of(tuple(sorted(packages)), tuple(sys.path), __version__)
+
+
+@lru_cache
+def _hash_of(packages: tuple[str, ...], _: tuple[str, ...], own: str) -> str:
+    digest = hashlib.sha256(own.encode())
+    for package in packages:
         for name, path in _sources(package):
             content = hashlib.sha256(path.read_bytes()).hexdigest()
             digest.update(f"\n{package} {name} {content}".encode())

@@ -100,6 +100,12 @@ class Expansion:
         self.nodes.append(node)
         return to
 
+    def follow(self, op: str, domain: str, **more: Any) -> None:
+        """Put another node between the last one and the output that it makes."""
+        last = self.nodes[-1]
+        last.output[0] = self._fresh(op)
+        self.add(op, last.output[0], to=self.outputs[0], domain=domain, **more)
+
     def dequantized(self, x: int, scale: int, zero: int | None, axis: int | None = None) -> str:
         """The real value of an input, given the numbers of its scale and zero point."""
         offset = "" if zero is None else self.optional(zero)

@@ -9,7 +9,7 @@ import onnx
 from snn_compile.errors import CompileError, Origin, UnsupportedError, raise_all
 from snn_compile.passes import Finding
 from snn_compile.pluralize import pluralize
-from snn_frontends.onnx.expansion import dynamic, fused, qonnx, quantized
+from snn_frontends.onnx.expansion import dynamic, fused, qonnx, quantized, whole
 from snn_frontends.onnx.expansion.call import CONTRIBUTOR, Expansion, Rule
 from snn_frontends.onnx.expansion.refused import refusal
 from snn_frontends.onnx.refusals import on_integers
@@ -47,7 +47,8 @@ def expand(
     graph = model.graph
     taken = {tensor.name for tensor in graph.initializer}
     ends = [output.name for output in graph.output]
-    made, findings = expanded(graph.node, ends, file, opset, taken)
+    integers = [e.name for e in graph.input if e.type.tensor_type.elem_type in dynamic.NARROW]
+    made, findings = expanded(graph.node, ends, file, opset, taken, integers)
     sources = [module for nodes, module in zip(made, modules, strict=True) for _ in nodes]
     if any(nodes != [old] for nodes, old in zip(made, graph.node, strict=True)):
         del graph.node[:]
@@ -56,7 +57,12 @@ def expand(
 
 
 def expanded(
-    nodes: Sequence[onnx.NodeProto], ends: Sequence[str], file: str, opset: int, taken: set[str]
+    nodes: Sequence[onnx.NodeProto],
+    ends: Sequence[str],
+    file: str,
+    opset: int,
+    taken: set[str],
+    integers: Sequence[str] = (),
 ) -> tuple[list[list[onnx.NodeProto]], list[Finding]]:
     """The nodes that each node stands for, and what is lost.
 
@@ -69,6 +75,7 @@ def expanded(
         file: the user's name of the file.
         opset: the operator set of the new nodes.
         taken: further names that new values cannot have; theirs are added.
+        integers: names of its inputs of at most 16 bits.
 
     Raises:
         CompileError: operators in a form that has no expansion; all of them at once.
@@ -76,7 +83,7 @@ def expanded(
     taken |= {name for node in nodes for name in (*node.input, *node.output)}
     found: list[list[onnx.NodeProto]] = []
     errors: list[CompileError] = []
-    misread = dynamic.misread(nodes, ends)
+    known = dynamic.follow(nodes, ends, integers)
     for k, node in enumerate(nodes):
         domain = "" if node.domain == "ai.onnx" else node.domain
         rule = RULES.get((domain, node.op_type))
@@ -84,8 +91,12 @@ def expanded(
         origin = Origin(file, name, node.op_type)
         if error := refusal(domain, origin):
             errors.append(error)
-        if k in misread:
+        if k in known.misread:
             errors.append(_misread(origin) if node.op_type in DYNAMIC else on_integers(origin))
+        if k in known.mixing:
+            errors.append(_mixes(origin))
+        if k in known.whole:
+            rule = whole.within(rule or whole.on_numbers(node.op_type), known.whole[k])
         made = [node]
         if rule is not None:
             expansion = Expansion(node, name, origin, opset, taken)
@@ -113,4 +124,14 @@ def _misread(origin: Origin) -> UnsupportedError:
         origin=origin,
         hint="end the model before it: --outputs; or quantize with fixed scales, from calibration "
         "data (static quantization)",
+    )
+
+
+def _mixes(origin: Origin) -> UnsupportedError:
+    return UnsupportedError(
+        "adds to integers on a scale of each batch, which is never computed, what is not on it",
+        code="integer-arithmetic",
+        origin=origin,
+        hint="add real numbers, behind the Mul with the scale; or quantize with fixed scales, from"
+        " calibration data (static quantization)",
     )

@@ -203,12 +203,12 @@ class RemoteDevice:
                         continue  # a link could lead outside the folder
                     if relative.parts[:2] != ("golden", "stimulus.npz"):
                         archive.add(path, f"network/{relative.as_posix()}")
-                content = io.BytesIO()
-                np.savez_compressed(content, frames=frames)
-                info = tarfile.TarInfo("network/golden/stimulus.npz")
-                info.size = content.tell()
-                content.seek(0)
-                archive.addfile(info, content)
+                with tempfile.TemporaryFile() as content:
+                    np.savez_compressed(content, frames=frames)
+                    info = tarfile.TarInfo("network/golden/stimulus.npz")
+                    info.size = content.tell()
+                    content.seek(0)
+                    archive.addfile(info, content)
 
 
 def _opened(path: Path, program: QuantizedGraph, frames: Int) -> Recording:

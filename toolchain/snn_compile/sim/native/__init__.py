@@ -24,7 +24,7 @@ from snn_compile.errors import UsageError
 if TYPE_CHECKING:
     import ctypes
 
-ABI = 8
+ABI = 10
 """Value of ``SNN_ENGINE_ABI`` in ``engine.h``; other libraries are refused."""
 
 BUILDS = ("avx512", "avx2", "baseline")

@@ -1,0 +1,138 @@
+"""Integer networks on the compiled engine: squares of pixels, relays, quotients, counted digits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from engine_equality import assert_equal, assert_same
+from network_builder import INPUT, Builder
+from scheduled_networks import RADIX, SYNC, scheduled
+from snn_compile.ir.fixedpoint import QFormat, QTensor
+from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.quantized import ConvSynapses
+from snn_compile.sim import engine, native, reference
+from snn_compile.sim.engine import Engine
+
+pytestmark = pytest.mark.usefixtures("compiled_engine")
+
+
+def set_weights(net, node_id, values):
+    """Gives synapses other weights."""
+    index = next(i for i, node in enumerate(net.nodes) if node.id == node_id)
+    net.nodes[index] = replace(net.nodes[index], weight=QTensor(values, QFormat(8)))
+
+
+@pytest.mark.parametrize("kind", ["graded", "clip-floor", "readout"])
+@pytest.mark.parametrize(
+    ("channels", "n_out", "size", "padding", "low"),
+    [
+        (16, 16, (6, 8), (1, 1, 1, 1), 0),
+        (32, 80, (4, 4), (0, 0, 0, 0), 0),
+        (64, 20, (4, 6), (2, 0, 0, 2), -128),
+        (48, 16, (6, 6), (-1, 1, 1, -1), 0),
+        (16, 33, (5, 6), (1, 1, 1, 1), 0),
+        (24, 16, (4, 4), (1, 1, 1, 1), -100),
+    ],
+)
+def test_convolutions_of_three_by_three(kind, channels, n_out, size, padding, low):
+    """Rows and channels that make squares and that do not, with messages of one sign and both."""
+    net = Builder(channels + n_out, (channels, *size), low=low, high=low + 255)
+    net.neurons(kind, net.conv(INPUT, n_out, geometry=Geometry(padding=padding)))
+    if kind != "readout":
+        net.neurons("readout", net.dense(net.nodes[-1].id, 3))
+    assert_equal(net.build(), net.frames(3, density=0.9))
+
+
+@pytest.mark.parametrize("signs", [(127, 127), (-128, -128), (127, -128)])
+def test_the_largest_sums_of_squares(signs):
+    """All weights and messages as large as they can be: no intermediate sum is cut off."""
+    net = Builder(0, (128, 4, 4))
+    synapses = net.conv(INPUT, 16, geometry=Geometry(padding=(1, 1, 1, 1)))
+    weight = np.where(np.indices((3, 3)).sum(axis=0) % 2, signs[0], signs[1])
+    set_weights(net, synapses, np.broadcast_to(weight, (16, 128, 3, 3)).copy())
+    net.neurons("readout", synapses)
+    frames = np.full((2, 128, 4, 4), 255)
+    frames[1, :, ::2] = 0
+    assert_equal(net.build(), frames)
+
+
+def test_squares_only_where_four_times_a_sum_fits():
+    net = Builder(0, (2048, 2, 2))
+    synapses = net.conv(INPUT, 16, geometry=Geometry(padding=(1, 1, 1, 1)))
+    set_weights(net, synapses, np.full((16, 2048, 3, 3), 127))
+    net.neurons("readout", synapses)
+    assert_equal(net.build(), np.full((1, 2048, 2, 2), 255))
+
+
+@pytest.mark.parametrize("weight", [1, 2])
+@pytest.mark.parametrize("coding", ["graded", "clip-floor"])
+def test_populations_that_repeat_another_and_that_nearly_do(coding, weight):
+    net = Builder(1, (20, 5, 3))
+    first = net.neurons(coding, net.conv(INPUT, 20, geometry=Geometry(padding=(1, 1, 1, 1))))
+    relay = net.relay(first)
+    ones = np.ones((20, 1, 1, 1), np.int64)
+    ones[-1] = weight
+    index = next(i for i, node in enumerate(net.nodes) if node.id == net[relay].inputs[0])
+    wires = net.nodes[index]
+    net.nodes[index] = ConvSynapses(
+        id=wires.id,
+        inputs=wires.inputs,
+        shape=wires.shape,
+        origin=wires.origin,
+        exponent=0,
+        weight=QTensor(ones, QFormat(8)),
+        geometry=Geometry(groups=20),
+    )
+    net.neurons("readout", net.dense(relay, 4))
+    assert_equal(net.build(), net.frames(4))
+
+
+def test_quotients_beside_each_integer():
+    """Potentials of each multiple of a threshold, one less and one more."""
+    random = np.random.default_rng(2)
+    net = Builder(2, (64, 6, 9), levels=15)
+    threshold = np.concatenate([np.arange(1, 33), random.integers(33, 1 << 19, 32)])
+    near = np.arange(54).reshape(6, 9)
+    potential = near // 3 * threshold[:, None, None] + near % 3 - 1
+    synapses = net.conv(INPUT, 64, (1, 1), geometry=Geometry(groups=64))
+    net.neurons("clip-floor", synapses)
+    net.nodes[-1] = replace(
+        net.nodes[-1], threshold=QTensor.of(threshold), bias=QTensor.of(potential)
+    )
+    net.neurons("readout", net.dense(net.nodes[-1].id, 2))
+    assert_equal(net.build(), np.zeros((1, 64, 6, 9), np.int64))
+
+
+@pytest.mark.parametrize("coding", [SYNC, RADIX])
+def test_counting_keeps_no_messages(coding, monkeypatch):
+    made = scheduled(coding, "structures", 4, 4)
+    expected = reference.run(made.program, made.frames)
+    recorded = []
+    traces = engine._traces
+
+    def noted(populations, n_steps, n_samples, record):
+        recorded.append(record)
+        return traces(populations, n_steps, n_samples, record)
+
+    monkeypatch.setattr(engine, "_traces", noted)
+    for build in native.builds():
+        assert_same(Engine(made.program, build=build).run(made.frames), expected)
+    assert recorded
+    assert not any(recorded)
+
+
+@pytest.mark.parametrize("coding", [SYNC, RADIX])
+def test_counts_of_many_stimuli(coding, monkeypatch):
+    """More than narrow counters hold are emptied into wide ones."""
+    monkeypatch.setattr(engine, "MAX_PIECE_SIZE", 10_000)
+    made = scheduled(coding, "mlp", 5, 255 if coding == SYNC else 7)
+    n_frames = 1_300
+    frames = np.repeat(made.frames[:1], n_frames, axis=0)
+    once = reference.run(made.program, frames[:1])
+    for build in native.builds():
+        found = Engine(made.program, build=build).run(frames, threads=1)
+        for node, counts in once.activity.items():
+            np.testing.assert_array_equal(found.activity[node], n_frames * counts)

@@ -1,0 +1,1 @@
+"""``--budget``: the weight bits of each layer within a limit of memory or energy."""

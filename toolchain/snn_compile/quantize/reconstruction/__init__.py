@@ -1,0 +1,1 @@
+"""Reconstruction: integers of a block learned so that its output is that of the float network."""
