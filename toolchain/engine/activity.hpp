@@ -94,10 +94,9 @@ inline void count(const Population &p, Messages &m, int steps, bool counting,
                   Array<uint32_t> &counts, Array<uint64_t> &sums) {
     const Shape &s = p.shape;
     if (p.spikes()) {
+        const uint64_t *const bits = m.bits.data();
         size_t n = 0;
-        for (const uint64_t *word = m.bits.data(), *end = word + steps * m.step_words(s); word < end;
-             ++word)
-            n += __builtin_popcountll(*word);
+        for (size_t i = 0; i < steps * m.step_words(s); ++i) n += __builtin_popcountll(bits[i]);
         m.n_spikes = n;
         m.density = double(m.n_spikes) / (double(steps) * double(s.neurons()));
     }
