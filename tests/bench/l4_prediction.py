@@ -29,11 +29,11 @@ from l4 import PLAIN, markdown
 from scipy import stats
 
 from snn_compile.convert.calibrate import calibrate
-from snn_compile.convert.expand import expand, maps_shape
+from snn_compile.convert.expand import expand
 from snn_compile.convert.variances import Variances
 from snn_compile.convert.weight_norms import by_source, norm_of
 from snn_compile.ir import spiking
-from snn_compile.ir.graph import NodeId
+from snn_compile.ir.graph import NodeId, maps_shape
 from snn_compile.lowering import Lowering
 from snn_compile.options import CompileOptions
 from snn_compile.pipeline.driver import lower_model

@@ -13,11 +13,12 @@ import anns
 from anns import INPUT, Net
 from snn_compile.codings.graded import Graded
 from snn_compile.convert.align_paths import AlignPaths
-from snn_compile.convert.expand import expand, maps_shape
+from snn_compile.convert.expand import expand
 from snn_compile.convert.linear import sparse
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.ir import ann, spiking
 from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.graph import maps_shape
 from snn_compile.sim.spiking import current
 
 SEEDS = st.integers(0, 2**32 - 1)

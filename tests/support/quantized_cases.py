@@ -13,12 +13,12 @@ from snn_compile.codings.rate import Rate
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import calibrate
-from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.ir import ann
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.graph import maps_shape
 from snn_compile.ir.quantized import GradedNeurons, Readout
 from snn_compile.ir.spiking import Reset
 from snn_compile.pipeline.folding import FOLDING

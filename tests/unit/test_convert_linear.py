@@ -10,7 +10,7 @@ import pytest
 import anns
 from anns import INPUT, Net
 from snn_compile.convert import linear
-from snn_compile.convert.expand import expand, maps_shape
+from snn_compile.convert.expand import expand
 from snn_compile.convert.linear import (
     Kernel,
     Matrix,
@@ -22,6 +22,7 @@ from snn_compile.convert.linear import (
 )
 from snn_compile.convert.to_spiking import over_maps
 from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.graph import maps_shape
 
 SAME = Geometry(padding=(1, 1, 1, 1))
 

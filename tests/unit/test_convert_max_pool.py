@@ -17,13 +17,12 @@ from snn_compile.codings.graded import Graded
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import calibrate
-from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.ir import ann
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.geometry import Geometry
-from snn_compile.ir.graph import Graph
+from snn_compile.ir.graph import Graph, maps_shape
 from snn_compile.pipeline.folding import FOLDING
 from snn_compile.quantize.quantize import quantize
 from snn_compile.sim import kernels, reference

@@ -19,12 +19,12 @@ from snn_compile.convert import fuse_convolutions, linear, to_spiking
 from snn_compile.convert import weight_bounds as bounding
 from snn_compile.convert.balance_thresholds import balance_thresholds, least_error
 from snn_compile.convert.calibrate import N_BINS, calibrate
-from snn_compile.convert.expand import expand, maps_shape
+from snn_compile.convert.expand import expand
 from snn_compile.convert.linear import sparse
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.ir import ann
 from snn_compile.ir.geometry import Geometry
-from snn_compile.ir.graph import NodeId
+from snn_compile.ir.graph import NodeId, maps_shape
 from snn_compile.options import CompileOptions
 from snn_compile.pipeline.driver import check_model
 from snn_compile.pipeline.folding import FOLDING

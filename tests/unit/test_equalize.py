@@ -12,10 +12,11 @@ import anns
 import networks
 from anns import INPUT, Net
 from snn_compile.convert.equalize import Equalize
-from snn_compile.convert.expand import expand, maps_shape
+from snn_compile.convert.expand import expand
 from snn_compile.convert.linear import Sparse, sparse
 from snn_compile.ir import ann, spiking
 from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.graph import maps_shape
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.pipeline.driver import compile_model
 from snn_compile.pipeline.folding import FOLDING

@@ -14,7 +14,7 @@ from quantized_cases import CODINGS, NETWORKS, SAME, Case, same
 from snn_compile import compile_model
 from snn_compile.codings.graded import Graded
 from snn_compile.convert.calibrate import calibrate
-from snn_compile.convert.expand import maps_shape
+from snn_compile.ir.graph import maps_shape
 from snn_compile.ir.quantized import VOLTAGE_LIMIT
 from snn_compile.ir.text import to_text
 from snn_compile.passes import watched

@@ -15,7 +15,7 @@ from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import calibrate
 from snn_compile.convert.equalize import Equalize
-from snn_compile.convert.expand import expand, maps_shape
+from snn_compile.convert.expand import expand
 from snn_compile.convert.isolate_operands import IsolateOperands
 from snn_compile.convert.linear import apply_map
 from snn_compile.convert.to_spiking import ToSpiking
@@ -24,6 +24,7 @@ from snn_compile.errors import CapacityError, CompileErrors, UnsupportedError
 from snn_compile.ir import ann
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.fixedpoint import QFormat, QTensor
+from snn_compile.ir.graph import maps_shape
 from snn_compile.ir.quantized import ProductDeltaNeurons, ProductNeurons, QuantizedGraph
 from snn_compile.ir.schedule import schedule
 from snn_compile.ir.spiking import Reset, Window

@@ -15,13 +15,12 @@ from snn_compile.codings.graded import Graded
 from snn_compile.codings.rate import Rate
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.calibrate import calibrate
-from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.errors import CapacityError, CompileErrors
 from snn_compile.ir import ann, quantized
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.geometry import Geometry
-from snn_compile.ir.graph import NodeId
+from snn_compile.ir.graph import NodeId, maps_shape
 from snn_compile.ir.quantized import VOLTAGE_LIMIT
 from snn_compile.ir.spiking import InputCoding, Reset
 from snn_compile.pipeline.folding import FOLDING

@@ -5,10 +5,10 @@ import pytest
 
 import anns
 from quantized_cases import NETWORKS
-from snn_compile.convert.expand import maps_shape
 from snn_compile.ir import ann
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.graph import maps_shape
 from snn_compile.ir.quantized import ConvSynapses, DenseSynapses
 from snn_compile.quantize.sites import Sites, float_drives, rectifiers_and_outputs
 from snn_compile.sim import kernels

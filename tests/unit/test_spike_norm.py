@@ -11,13 +11,13 @@ from anns import INPUT, Net
 from snn_compile.codings.rate import Rate
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import calibrate
-from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.spike_norm import spike_norm
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.errors import UsageError
 from snn_compile.ir import ann
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.graph import maps_shape
 from snn_compile.ir.spiking import IFNeurons, InputCoding, Reset
 from snn_compile.pipeline.driver import compile_model
 from snn_compile.pipeline.folding import FOLDING

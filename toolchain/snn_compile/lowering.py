@@ -16,7 +16,6 @@ from snn_compile.codings import Coding, Correction
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import Calibration
-from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.fit_functions import fit_functions
 from snn_compile.convert.linear import Float
 from snn_compile.convert.spike_norm import spike_norm
@@ -28,7 +27,7 @@ from snn_compile.ir import spiking
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import Encoding, InputEncoding, OutputDecoding, join_encodings
-from snn_compile.ir.graph import NodeId
+from snn_compile.ir.graph import NodeId, maps_shape
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph, SpikingGraph

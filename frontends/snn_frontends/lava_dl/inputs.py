@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from snn_compile.convert.expand import maps_shape
 from snn_compile.errors import ModelError, Origin, UnsupportedError
 from snn_compile.files.documents import check_size
 from snn_compile.ir.fixedpoint import QFormat
-from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.ir.graph import NodeId, Shape, maps_shape
 from snn_compile.ir.quantized import Input
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.plugins import Arrival

@@ -12,7 +12,6 @@ import numpy as np
 
 from snn_compile.codings.rate import Rate
 from snn_compile.convert.align_paths import AlignPaths
-from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.footprint import check_footprint
 from snn_compile.convert.linear import Float
 from snn_compile.convert.magnitudes import check_magnitudes
@@ -29,7 +28,7 @@ from snn_compile.files.documents import TooLargeError, check_size, too_large
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.encoding import InputEncoding
-from snn_compile.ir.graph import Graph, NodeId, Shape
+from snn_compile.ir.graph import Graph, NodeId, Shape, maps_shape
 from snn_compile.ir.spiking import InputCoding, LIFNeurons
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions

@@ -9,9 +9,8 @@ import nir
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.convert.expand import maps_shape
 from snn_compile.errors import CompileError, Origin, UnsupportedError
-from snn_compile.ir.graph import Shape
+from snn_compile.ir.graph import Shape, maps_shape
 from snn_compile.ir.spiking import Reset
 from snn_compile.numerics.functions import exp
 from snn_compile.passes import Finding

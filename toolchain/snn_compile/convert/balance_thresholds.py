@@ -10,14 +10,13 @@ from typing import TypeGuard
 import numpy as np
 
 from snn_compile.convert.calibrate import Activations, Calibration
-from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.isolate_operands import WIRING
 from snn_compile.convert.l4_norm import l4_norm
 from snn_compile.convert.linear import Float
 from snn_compile.convert.local_balance import local_balance
 from snn_compile.ir import ann
 from snn_compile.ir.expression import X, evaluate
-from snn_compile.ir.graph import NodeId
+from snn_compile.ir.graph import NodeId, maps_shape
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics import products
 from snn_compile.numerics.functions import exp, geometric

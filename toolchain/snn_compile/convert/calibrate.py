@@ -9,11 +9,10 @@ from math import prod
 
 import numpy as np
 
-from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.linear import Float, Index
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
-from snn_compile.ir.graph import NodeId
+from snn_compile.ir.graph import NodeId, maps_shape
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.samples.rows import Rows, blocks, split
 from snn_compile.sim.ann import Hook, piece_size, traverse

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from snn_compile.convert.expand import expand, maps_shape
+from snn_compile.convert.expand import expand
 from snn_compile.convert.isolate_operands import operand_sources
 from snn_compile.convert.linear import Float, scale_sources
 from snn_compile.convert.variances import Variances
@@ -18,7 +18,7 @@ from snn_compile.convert.weight_norms import by_source, norm_of
 from snn_compile.errors import Origin
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
-from snn_compile.ir.graph import Graph, NodeId, Shape
+from snn_compile.ir.graph import Graph, NodeId, Shape, maps_shape
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics import products
 from snn_compile.numerics.functions import power

@@ -21,7 +21,7 @@ from snn_compile.convert.linear import Float, Index, LinearMap, Wiring
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.geometry import Geometry
-from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.ir.graph import NodeId, Shape, maps_shape
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics.products import on_grid
 from snn_compile.sim import kernels
@@ -53,17 +53,6 @@ class Affine:
 
     terms: tuple[Term, ...]
     constant: Float
-
-
-def maps_shape(shape: Shape) -> Shape:
-    """The shape of a population: always (C, H, W), with vectors as C maps of one point."""
-    if len(shape) == 1:
-        return (shape[0], 1, 1)
-    if len(shape) == 2:
-        return (shape[0], 1, shape[1])
-    if len(shape) == 3:
-        return shape
-    return (shape[0], 1, prod(shape[1:]))
 
 
 def expand(network: ANNGraph) -> dict[NodeId, Affine]:

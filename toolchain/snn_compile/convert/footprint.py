@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from snn_compile.convert.calibrate import N_BINS
-from snn_compile.convert.expand import maps_shape
 from snn_compile.errors import ModelError
 from snn_compile.files.documents import TooLargeError, check_size, too_large
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.geometry import Geometry, Pair
-from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.ir.graph import NodeId, Shape, maps_shape
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.memory import format_size
 

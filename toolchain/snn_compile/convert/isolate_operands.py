@@ -8,13 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.linear import Index
 from snn_compile.convert.signs import non_negative
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.expression import X
-from snn_compile.ir.graph import Graph, NodeId
+from snn_compile.ir.graph import Graph, NodeId, maps_shape
 from snn_compile.ir.models.product import OPERAND_BITS
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import Finding, PassResult

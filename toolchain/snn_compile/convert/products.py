@@ -8,13 +8,13 @@ from math import prod
 import numpy as np
 
 from snn_compile.codings import Coding
-from snn_compile.convert.expand import Affine, maps_shape
+from snn_compile.convert.expand import Affine
 from snn_compile.convert.isolate_operands import of_channels
 from snn_compile.convert.linear import Float, Index, LinearMap, Wiring, as_kernel, scale_sources
 from snn_compile.errors import CompileError, UnsupportedError
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
-from snn_compile.ir.graph import NodeId
+from snn_compile.ir.graph import NodeId, maps_shape
 from snn_compile.ir.models.product import MAX_OPERAND, OPERAND_BITS
 from snn_compile.ir.stages import ANNGraph
 

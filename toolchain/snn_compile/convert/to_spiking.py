@@ -12,7 +12,7 @@ import numpy as np
 from snn_compile.coding_registry import guard_call
 from snn_compile.codings import Coding
 from snn_compile.convert import products
-from snn_compile.convert.expand import Affine, Term, drives_of, maps_shape
+from snn_compile.convert.expand import Affine, Term, drives_of
 from snn_compile.convert.file_integers import of_file
 from snn_compile.convert.linear import (
     Float,
@@ -34,7 +34,7 @@ from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import Encoding, InputEncoding
 from snn_compile.ir.fitting import SEED_BITS
 from snn_compile.ir.geometry import Geometry
-from snn_compile.ir.graph import Graph, NodeId, Shape
+from snn_compile.ir.graph import Graph, NodeId, Shape, maps_shape
 from snn_compile.ir.spiking import InputCoding, Neurons, SpikingNode
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.passes import PassResult

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.convert.calibrate import N_BINS, Activations, Calibration
-from snn_compile.convert.expand import Affine, drives_of, maps_shape
+from snn_compile.convert.expand import Affine, drives_of
 from snn_compile.convert.footprint import PIECE
 from snn_compile.convert.linear import (
     Float,
@@ -25,7 +25,7 @@ from snn_compile.convert.linear import (
 )
 from snn_compile.convert.piecewise import extremes
 from snn_compile.ir import ann
-from snn_compile.ir.graph import NodeId
+from snn_compile.ir.graph import NodeId, maps_shape
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics import products
 

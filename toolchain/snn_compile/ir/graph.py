@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
+from math import prod
 from typing import Any, Generic, NewType, Self, TypeVar
 
 import numpy as np
@@ -18,6 +19,17 @@ from snn_compile.errors import Origin
 
 NodeId = NewType("NodeId", str)
 Shape = tuple[int, ...]
+
+
+def maps_shape(shape: Shape) -> Shape:
+    """The shape of a population: always (C, H, W), with vectors as C maps of one point."""
+    if len(shape) == 1:
+        return (shape[0], 1, 1)
+    if len(shape) == 2:
+        return (shape[0], 1, shape[1])
+    if len(shape) == 3:
+        return shape
+    return (shape[0], 1, prod(shape[1:]))
 
 
 def freeze(value: Any) -> None:

@@ -8,10 +8,10 @@ from functools import partial
 import numpy as np
 
 from snn_compile.convert.data_findings import trains_findings
-from snn_compile.convert.expand import maps_shape
 from snn_compile.errors import CapacityError, Origin, UsageError, raise_all
 from snn_compile.fit import fit_findings, fit_program
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
+from snn_compile.ir.graph import maps_shape
 from snn_compile.ir.quantized import VOLTAGE_LIMIT, Population, QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.mapping import map_program

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from snn_compile.convert.expand import maps_shape
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.ir.encoding import Encoding, InputEncoding
-from snn_compile.ir.graph import Graph, Shape
+from snn_compile.ir.graph import Graph, Shape, maps_shape
 from snn_compile.ir.spiking import InputCoding, Synapses
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.options import CompileOptions
