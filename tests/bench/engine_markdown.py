@@ -21,13 +21,12 @@ def row(record: Mapping[str, Any]) -> list[str]:
     """Milliseconds of each build, then how many times longer each peer takes than the first one."""
     times = [record["cpu_ms"].get(f"engine {build}") for build in BUILDS]
     ratios = [record["cpu_ratios"].get(peer) for peer in PEERS]
-    shares = [line.get("fraction") for line in record["roofline"].values()]
-    share = next((s for s in shares if s), None)
+    shares = [record["roofline"].get(build, {}).get("fraction") for build in BUILDS]
     return [
         f"{record['network']}, {record['activity']}",
         *(figure(t["median"]) if t else "" for t in times),
         *(_range(r) if r else "" for r in ratios),
-        f"{share['median']:.0%}" if share else "",
+        *(f"{share['median']:.0%}" if share else "" for share in shares),
     ]
 
 
@@ -57,11 +56,16 @@ def main() -> None:
             print("|", " | ".join(cells), "|")
     if "workloads" not in result:
         return
-    titles = ["", *(f"{b}, ms" for b in BUILDS), *(f"{p}, times" for p in PEERS), "of the floor"]
-    print("|", " | ".join(titles), "|")
-    print("|---|" + "---:|" * (len(titles) - 1))
-    for record in result["workloads"]:
-        print("|", " | ".join(row(record)), "|")
+    floors = [f"of the floor, {b}" for b in BUILDS]
+    titles = ["", *(f"{b}, ms" for b in BUILDS), *(f"{p}, times" for p in PEERS), *floors]
+    rows = [row(record) for record in result["workloads"]]
+    kept = [
+        i for i in range(len(titles)) if any(cells[i] for cells in rows)
+    ]  # not who was left out
+    print("|", " | ".join(titles[i] for i in kept), "|")
+    print("|---|" + "---:|" * (len(kept) - 1))
+    for cells in rows:
+        print("|", " | ".join(cells[i] for i in kept), "|")
 
 
 if __name__ == "__main__":
