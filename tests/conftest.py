@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import browser as browsers
+import effort
 from engine_equality import BUILDS
 from snn_backends.lava.environment import LavaEnvironment, locate
 from snn_compile.cli import main
@@ -37,6 +38,10 @@ settings.load_profile("tests")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
     parser.addoption("--slowest-files", type=int, default=0, help="say which N files took longest")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    effort.take(everything=config.getoption("--slow"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

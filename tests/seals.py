@@ -33,6 +33,10 @@ CASES: dict[str, tuple[str, Options]] = {
     "graded": ("digits_cnn", {}),
     "graded, 4 bit, equalized by data": ("digits_cnn", {"weight_bits": 4, "equalize": "data"}),
     "sync, 16 steps": ("digits_cnn", {"coding": "sync", "timesteps": 16}),
+    "sync, reconstructed": (
+        "digits_mlp",
+        {"coding": "sync", "timesteps": 3, "rounding": "reconstructed"},
+    ),
     "rate, 8 steps": ("digits_cnn", {"coding": "rate", "timesteps": 8, "input": "poisson"}),
     "rate, spike-norm": ("digits_cnn", {"coding": "rate", "thresholds": "spike-norm"}),
     "rate, reset to zero": ("digits_mlp", {"coding": "rate", "timesteps": 16, "reset": "zero"}),

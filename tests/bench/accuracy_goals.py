@@ -2,7 +2,7 @@
 
     python tests/bench/accuracy.py --goals [--models MODEL ...] [--settings SETTING ...]
                                    [--arms ARM ...] [--images 10000] [--json FILE] [--show]
-                                   [--write]
+                                   [--folder small_networks] [--write]
 
 A cell is a model and a setting: coding, steps and weight bits. An arm is a way to round weights or
 to choose thresholds; the first is what the tool does by itself. Of each: points of top-1 accuracy
@@ -12,6 +12,7 @@ whole interval: ``met, shown``; not even by its lower end: ``not met, shown``); 
 inference takes: steps, spikes, microjoules, and cores of Loihi 2, by the tool's own bill. At
 most 1,024 unlabelled images calibrate. ``cpu``: processor time of the compilation, seconds.
 
+The depthwise networks are trained by ``depthwise.py`` into the folder, if they are not there.
 With ``--json`` an interrupted run goes on, and arms are compared with the first on the same images.
 """
 
@@ -78,7 +79,9 @@ GOALS: dict[str, dict[str, float]] = {
     },
 }
 """Points, set for ResNet-20 and for depthwise networks before anything was measured."""
-KIND = {name: "plain" for name in w8a8.MODELS}
+DEPTHWISE = ("fashion_ds_relu", "fashion_ds_relu6")
+"""Trained by ``depthwise.py``, into a folder."""
+KIND = dict.fromkeys(w8a8.MODELS, "plain") | dict.fromkeys(DEPTHWISE, "depthwise")
 ARMS: dict[str, dict[str, Any]] = {
     "default": {},
     "nearest": {"rounding": "nearest"},
@@ -87,6 +90,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "percentile:99.9": {"thresholds": "percentile:99.9"},
 }
 FIRST = ("default",)
+Array = np.ndarray
 TITLES = (
     *("model", "setting", "arm", "float", "lost", "interval", "goal", "verdict"),
     *("steps", "spikes", "µJ", "cores", "cpu"),
@@ -159,9 +163,7 @@ def run(arguments: argparse.Namespace, known: dict[str, Any]) -> None:
     console = Console(stderr=True)
     missing = [cell for cell in cells(arguments) if str(cell) not in known]
     for name in dict.fromkeys(cell.model for cell in missing):
-        model = w8a8.SHARED / "models" / f"{name}.onnx"
-        with tempfile.TemporaryDirectory() as scratch:
-            calibrate, x, y = prepare(name, Path(scratch), arguments.images)
+        model, calibrate, x, y = load(name, arguments)
         exact = float_answers(model, x) == y
         for cell in (cell for cell in missing if cell.model == name):
             found = measure(cell, model, calibrate, x)
@@ -171,6 +173,18 @@ def run(arguments: argparse.Namespace, known: dict[str, Any]) -> None:
             console.print(f"{cell}: {lost:.2f} lost, {found['cpu']:.0f} s", style="dim")
             if arguments.json:
                 arguments.json.write_text(json.dumps(known, indent=1))
+
+
+def load(name: str, arguments: argparse.Namespace) -> tuple[Path, Array, Array, Array]:
+    """A model, calibration images, and test images with their labels."""
+    if name in DEPTHWISE:
+        import depthwise
+
+        network = depthwise.load(name, arguments)
+        return network.path, network.calibrate, network.x, network.y
+    with tempfile.TemporaryDirectory() as scratch:
+        data = prepare(name, Path(scratch), arguments.images)
+    return w8a8.SHARED / "models" / f"{name}.onnx", *data
 
 
 def _packed(right: np.ndarray) -> str:
@@ -243,6 +257,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
     parser.add_argument("--arms", nargs="+", default=list(FIRST), choices=list(ARMS))
     parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--folder", type=Path, default=Path("small_networks"))
     parser.add_argument("--json", type=Path, help="keep results here, and use those that are")
     parser.add_argument("--show", action="store_true", help="measure nothing: only what is known")
     parser.add_argument("--write", action="store_true", help="put the table into the page")

@@ -122,7 +122,9 @@ class Bench:
             "samples_compared": n_checked,
             "peers": {},
         }
-        contestants = [*engines, self._reference(workload, batches)]
+        contestants = list(engines)
+        if not self.arguments.brief:
+            contestants.append(self._reference(workload, batches))
         for peer in self.peers:
             self.say(f"{workload.label}: {peer}")
             try:
@@ -144,7 +146,8 @@ class Bench:
 
         self.say(f"{workload.label}: {self.arguments.rounds} rounds of {len(contestants)}")
         times = interleaved(contestants, self.arguments.rounds, 1, measure_limits)
-        on_two = interleaved(contestants, self.arguments.rounds, N_THREADS)
+        rounds = 0 if self.arguments.brief else self.arguments.rounds
+        on_two = interleaved(contestants, rounds, N_THREADS) if rounds else {}
         if lava and not self.arguments.quick:
             lava.run()
         lava_seconds = lava.seconds if lava else {}
@@ -163,7 +166,8 @@ class Bench:
                 # Its better run, because what disturbs it only adds to wall time.
                 spreads[form] = Spread.of(min(seconds) / times[own][:, 0])
             record["cpu_ratios"] = {k: asdict(v) for k, v in spreads.items()}
-            record["wall_ratios"] = {k: asdict(v) for k, v in ratios(on_two, own, 1).items()}
+            if on_two:
+                record["wall_ratios"] = {k: asdict(v) for k, v in ratios(on_two, own, 1).items()}
         record["roofline"] = {
             build: _against_floor(load, found, times.get(engine_name(build)))
             for build, found in limits.items()
@@ -332,6 +336,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--builds", nargs="*", default=None, help="of the engine; all by default")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="5 %% density, no models, 5 rounds")
+    parser.add_argument("--brief", action="store_true", help="one core only, without the reference")
     parser.add_argument("--all-lava", action="store_true", help="lava at every density")
     parser.add_argument("--keep-memory", action="store_true", help="have malloc keep what is freed")
     parser.add_argument("--command", action="store_true", help="measure the whole command instead")

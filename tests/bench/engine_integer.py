@@ -38,8 +38,8 @@ CODINGS: dict[str, dict[str, Any]] = {
 GOALS = {"graded": 1.2, "graded, 4-bit weights": 1.0, "sync T=16": 1.2, "radix T=4": 1.2}
 """Times of the engine's best build, as multiples of onnxruntime's int8, that are wanted at most."""
 INT8 = "onnxruntime int8"
-BATCHES = (1, 4, 16)
-N_FRAMES = 16
+BATCHES = (1, 4, 16, 64)
+N_FRAMES = 64
 """Images of one call of the engine."""
 CHECKED = 2
 

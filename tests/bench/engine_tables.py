@@ -62,7 +62,7 @@ def show_workload(record: Record) -> None:
             str(record["batches"][name]),
             _spread(entry),
             _spread(record.get("cpu_ratios", {}).get(name)) if own != name else "",
-            _cell(record["wall_ms_two_threads"][name]),
+            _cell(record["wall_ms_two_threads"].get(name)),
             _shares(line["fraction"]) if "fraction" in line else "",
             _equal(peer) if peer else "",
         )

@@ -1,12 +1,14 @@
 """A keyword spotter with a GRU: where its accuracy goes, whether executors agree, Lava.
 
-    python tests/bench/recurrent.py [MODEL] [--lava STIMULI] [--lava-steps N]
+    python tests/bench/recurrent.py [MODEL] [--lava STIMULI] [--lava-steps N | --lava-parts N]
 
 MODEL is ``examples/kws_gru.onnx`` (see ``examples/make_kws.py``) or another export of it. Prints
 for each stage, on the recordings of the test set, the top-1 accuracy, the agreement with the float
 network, and the root mean square error of the outputs as a share of their deviation; and whether
 the engine equals the reference bit for bit. With ``--lava``, a network of fewer steps runs in Lava
-too, whose simulation starts a process for every population and group of synapses.
+too, whose simulation starts a process for every population and group of synapses. All steps at once
+take some 16 GB. ``--lava-parts`` runs the whole network in parts that follow one another, each
+given what the part before sends: if all are equal, the whole is, layer after layer.
 """
 
 from __future__ import annotations
@@ -15,13 +17,19 @@ import argparse
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 import onnx
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+
+from network_parts import parts
+from snn_backends.lava import LavaBackend
 from snn_compile.codings.graded import Graded
 from snn_compile.convert.calibrate import calibrate
+from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.lowering import lower
 from snn_compile.options import CompileOptions
 from snn_compile.pipeline.driver import compile_model
@@ -44,6 +52,7 @@ def main() -> None:
     parser.add_argument("model", type=Path, nargs="?", default=EXAMPLES / "kws_gru.onnx")
     parser.add_argument("--lava", type=int, default=0, metavar="STIMULI")
     parser.add_argument("--lava-steps", type=int, default=8, metavar="N")
+    parser.add_argument("--lava-parts", type=int, default=0, metavar="N")
     arguments = parser.parse_args()
     with np.load(EXAMPLES / "kws_calibrate.npz") as file:
         calibrate_x = file["x"]
@@ -68,7 +77,9 @@ def main() -> None:
     synapses = sum(layer["synapses"] for layer in compiled.report["layers"])
     cores, n_steps = compiled.report["resources"]["cores"], compiled.report["total_steps"]
     print(f"{neurons:,} neurons, {synapses:,} synapses, {cores} cores, {n_steps} time steps")
-    if arguments.lava:
+    if arguments.lava and arguments.lava_parts:
+        in_parts(compiled.program, frames[: arguments.lava], arguments.lava_parts)
+    elif arguments.lava:
         in_lava(arguments.model, calibrate_x, x, arguments.lava, arguments.lava_steps)
 
 
@@ -118,6 +129,24 @@ def in_lava(path: Path, calibrate_x: np.ndarray, x: np.ndarray, n: int, n_steps:
         command = [sys.executable, str(ROOT / "toolchain"), "verify", str(compiled)]
         print(f"\n{n_steps} steps in Lava:", flush=True)
         subprocess.run([*command, "--stimuli", str(n), "--no-progress"], check=False)
+
+
+def in_parts(program: QuantizedGraph, frames: np.ndarray, n: int) -> None:
+    """Verify the whole network in Lava, part by part."""
+    backend, began = LavaBackend(), time.monotonic()
+    print("\npart  populations  values compared      s")
+    for number, (part, given) in enumerate(parts(program, frames, n), 1):
+        with tempfile.TemporaryDirectory() as folder:
+            emitted = Path(folder) / "lava"
+            emitted.mkdir()
+            backend.emit(part, emitted, options={})
+            start = time.monotonic()
+            found = backend.verify(part, emitted, given, time_limit=3600.0, conv_stimuli=0)
+        if not found.equal:
+            raise SystemExit(f"part {number} differs: {found.first_divergence or found.details}")
+        seconds = time.monotonic() - start
+        print(f"{number:4}{len(part.populations):13}{found.compared:17,}{seconds:7.0f}", flush=True)
+    print(f"all parts are equal, bit for bit: {time.monotonic() - began:.0f} s")
 
 
 if __name__ == "__main__":

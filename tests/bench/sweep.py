@@ -1,11 +1,12 @@
 """A grid of 24 points of ResNet-20: serially, over two workers one of which is killed, and on Dask.
 
-    python tests/bench/sweep.py [--images 500] [--calibrate 256] [--cluster local:2]
+    python tests/bench/sweep.py [--images 500] [--calibrate 256] [--cluster local:2] [--few]
 
 The sweep over two workers loses one of them to SIGKILL after some points, is then killed itself in
 the same way, and is resumed; the one on a Dask cluster of two processes loses a worker. Every seal
 must be that of the serial run. The table in docs/how-to/sweep.md is printed by this program.
-Takes about half an hour of processor time.
+Takes about half an hour of processor time. ``--few`` takes 3 points, at 4 time steps; an empty
+``--cluster`` leaves Dask out.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ import shared_models
 import w8a8
 
 MODEL = "cifar10_resnet20"
-GRID = [
-    *("--coding", "radix,sync,rate", "-T", "4,8", "--weight-bits", "4,8"),
-    *("--thresholds", "mmse,max", "--no-emit"),
-]
+GRID = ["--coding", "radix,sync,rate", "--no-emit"]
+WHOLE = ["-T", "4,8", "--weight-bits", "4,8", "--thresholds", "mmse,max"]
+FEW = ["-T", "4", "--weight-bits", "8"]
+KILLED = {24: (4, 10), 3: (1, 2)}
+"""Points after which a worker is killed, and the sweep, by the size of the grid."""
 CALL = [sys.executable, "-c", "from snn_compile.cli import main; raise SystemExit(main())"]
 DEADLINE = 3600.0
 
@@ -91,6 +93,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--calibrate", type=int, default=256)
     parser.add_argument("--cluster", default="local:2")
+    parser.add_argument("--few", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
@@ -102,36 +105,42 @@ def main() -> None:
         np.savez(place / "calibrate.npz", **few)
         data = [f"--{name}={place / name}.npz" for name in ("calibrate", "evaluate")]
         line = ["sweep", str(w8a8.SHARED / "models" / f"{MODEL}.onnx"), *data, *GRID]
+        line += FEW if given.few else WHOLE
         print("| sweep | points | s | processor s | seals |\n|---|--:|--:|--:|---|", flush=True)
 
         began, before, folder = time.monotonic(), spent(), place / "serial"
         if sweep(line, folder, "--workers", "1").wait():
             raise SystemExit(folder.with_suffix(".log").read_text())
         serial = seals(folder)
+        one, everything = KILLED[len(serial)]
         report("one worker", began, before, serial, serial)
 
         began, before, folder = time.monotonic(), spent(), place / "killed"
         process = sweep(line, folder, "--workers", "2")
-        wait_for_records(folder, 4, process)
+        wait_for_records(folder, one, process)
         os.kill(next(filter(is_worker, descendants(process.pid))), signal.SIGKILL)
-        wait_for_records(folder, 10, process)
+        wait_for_records(folder, everything, process)
         process.kill()
         process.wait()
         kept = len(list((folder / "points").glob("*.json")))
         if sweep(line, folder, "--workers", "2").wait():
             raise SystemExit(folder.with_suffix(".log").read_text())
-        what = f"two workers; one killed after 4 points, all after {kept}, resumed"
+        what = f"two workers; one killed after {one} points, all after {kept}, resumed"
         report(what, began, before, seals(folder), serial)
+        if not given.cluster:
+            return
 
         began, before, folder = time.monotonic(), spent(), place / "dask"
         process = sweep(line, folder, "--cluster", given.cluster)
-        wait_for_records(folder, 4, process)
+        wait_for_records(folder, one, process)
         workers = [one for one in descendants(process.pid) if is_worker(one)]
         if workers:
             os.kill(workers[-1], signal.SIGKILL)
         if process.wait():
             raise SystemExit(folder.with_suffix(".log").read_text())
-        what = f"Dask, {given.cluster}" + ("; a worker killed after 4 points" if workers else "")
+        what = f"Dask, {given.cluster}" + (
+            f"; a worker killed after {one} points" if workers else ""
+        )
         report(what, began, before, seals(folder), serial)
 
 

@@ -35,14 +35,14 @@ def sealed(model_data, once):
     """The folder of a model compiled for ``graded`` or ``rate``, once for all workers.
 
     Rate coding gets 128 calibration images, because its calibration costs 32 steps an image; what
-    is judged on some of the images only, a quarter of those of what is judged on all.
+    is judged on some of the images only, an eighth of those of what is judged on all.
     """
 
     def make(name, coding, n_images):
         def compile_into(folder):
             data = model_data(name, calibrate=CALIBRATE, evaluate=ALL)
             x, y = arrays(data.evaluate)
-            n_calibrate = CALIBRATE if n_images == ALL else CALIBRATE // 4
+            n_calibrate = CALIBRATE if n_images == ALL else CALIBRATE // 8
             compile_model(
                 data.model,
                 calibrate=arrays(data.calibrate)[0][: n_calibrate if coding == "graded" else 128],

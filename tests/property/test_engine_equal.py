@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import networks
+from effort import examples
 from engine_equality import assert_equal
 from networks import INPUT, Builder
 from snn_compile.ir.fixedpoint import QFormat, QTensor
@@ -32,10 +33,6 @@ pytestmark = pytest.mark.usefixtures("compiled_engine")
 SEEDS = st.integers(0, 2**32 - 1)
 STEPS = st.sampled_from((1, 5, 33, 70))
 """The engine takes 32 steps of a layer at a time: one window, a window and a bit, several."""
-
-
-def examples(n):
-    return settings(max_examples=n, deadline=None, derandomize=True)
 
 
 @examples(28)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from effort import examples
 from engine_equality import assert_equal, assert_same
 from scheduled_networks import NAMES, SCHEDULED, SIGMA_DELTA, SYNC, scheduled
 from snn_compile.sim import native, reference
@@ -17,8 +18,8 @@ pytestmark = pytest.mark.usefixtures("compiled_engine")
 SEEDS = st.integers(0, 2**32 - 1)
 STEPS = st.sampled_from((1, 2, 7, 32, 300))
 """Counts of one byte and of two."""
-MANY = settings(max_examples=40, deadline=None, derandomize=True)
-FEW = settings(max_examples=15, deadline=None, derandomize=True)
+MANY = examples(40)
+FEW = examples(15)
 
 
 @MANY

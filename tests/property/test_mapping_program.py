@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from effort import cases
 from mapping_networks import UNLIMITED, networks, targets
 from snn_compile.errors import CapacityError, CompileError, CompileErrors
 from snn_compile.ir.quantized import (
@@ -38,7 +39,7 @@ def matrix(synapses, source):
     return out
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=cases(80), deadline=None)
 @given(networks(), targets())
 def test_cores_hold_what_is_said_and_no_more(program, target):
     refused: CompileError | None = None
@@ -80,7 +81,7 @@ def test_cores_hold_what_is_said_and_no_more(program, target):
         assert not demand.exceeds(capacity(target))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=cases(40), deadline=None)
 @given(networks(), st.integers(0, 99))
 def test_synops_from_fan_outs_equal_those_counted_one_by_one(program, seed):
     rng = np.random.default_rng(seed)
@@ -155,7 +156,7 @@ def test_a_cut_never_makes_messages_cheaper(program, target, seed, data):
     assert before.total[4] <= after.total[4]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=cases(30), deadline=None)
 @given(networks())
 def test_unlimited_holds_every_network_on_one_core(program):
     mapped = map_program(program, UNLIMITED).graph

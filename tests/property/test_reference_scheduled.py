@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import scheduled_networks
+from effort import examples
 from scheduled_networks import SIGMA_DELTA, SYNC
 from snn_compile.ir.quantized import Readout
 from snn_compile.sim import reference
 from transcription import assert_equal
 
 SEEDS = st.integers(0, 2**32 - 1)
-FEW = settings(max_examples=40, deadline=None, derandomize=True)
+FEW = examples(40)
 CODINGS = st.sampled_from(scheduled_networks.SCHEDULED)
 
 

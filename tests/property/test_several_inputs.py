@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import transcription
+from effort import examples
 from engine_equality import assert_equal
 from network_builder import ALL_NEURONS, SINGLE_STEP
 from several_inputs import frames_of, random_network
@@ -25,7 +26,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 CODINGS = (InputCoding.CURRENT, InputCoding.GRADED, InputCoding.POISSON, InputCoding.EVENTS)
 
 
-def networks(max_examples):
+def networks(n):
     """Random networks: of one step with payloads, or of several steps in each input coding."""
 
     def decorate(test):
@@ -39,9 +40,7 @@ def networks(max_examples):
             SEEDS, st.sampled_from(SINGLE_STEP), st.just(1), st.just(InputCoding.GRADED)
         )
         made = st.one_of(several, one).map(lambda drawn: random_network(*drawn))
-        return settings(max_examples=max_examples, deadline=None, derandomize=True)(
-            given(made)(test)
-        )
+        return examples(n)(given(made)(test))
 
     return decorate
 

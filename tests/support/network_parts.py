@@ -1,4 +1,4 @@
-"""A deep network of one step a window, in parts that follow one another.
+"""A deep network in graded coding, in parts that follow one another.
 
 Each part begins with what the one before sends. If every message of every part is right for what
 the reference sends into it, so is every message of the whole network, by induction over its layers.
@@ -33,8 +33,8 @@ def parts(program: QuantizedGraph, frames: Int, n: int) -> Iterator[tuple[Quanti
 
     Every population is in one part, whose reference sends what that of the whole network does.
     """
-    if program.window.n_steps != 1:
-        raise ValueError("only a network of one step a window begins anywhere")
+    if program.window.coding != "graded":
+        raise ValueError("only a network without time, in graded coding, begins anywhere")
     run = reference.run(program, frames, record=True)
     sent = {**program.inputs.split(frames), **{k: v[:, 0] for k, v in run.messages.items()}}
     done = 0

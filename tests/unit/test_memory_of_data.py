@@ -20,7 +20,7 @@ from snn_compile.pipeline.driver import compile_model
 from snn_compile.plugins import open_device
 from snn_compile.quantize import fit_layers
 from snn_compile.report import shards
-from snn_compile.samples import arrays, rows, stored
+from snn_compile.samples import npz, rows, stored
 from snn_compile.sim import frames, reference
 
 SHAPE = (2, 32, 32)
@@ -37,7 +37,7 @@ ranges and classes."""
 @pytest.fixture
 def small_parts(monkeypatch):
     """Parts of fewer images, so that a few hundred of them are many parts."""
-    monkeypatch.setattr(arrays, "HELD_BYTES", 1 << 15)
+    monkeypatch.setattr(npz, "HELD_BYTES", 1 << 15)
     monkeypatch.setattr(stored, "HELD_BYTES", 1 << 15)
     monkeypatch.setattr(rows, "BLOCK_BYTES", 1 << 17)
     monkeypatch.setattr(data_findings, "PIECE_BYTES", 1 << 17)

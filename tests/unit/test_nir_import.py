@@ -334,7 +334,7 @@ def test_files_that_are_none(tmp_path):
     path.write_bytes(b"not HDF5")
     with pytest.raises(ModelError, match="not a NIR file"):
         read(path)
-    with pytest.raises(UsageError, match="does not exist"):
+    with pytest.raises(UsageError, match="no such file"):
         read(tmp_path / "other.nir")
 
 

@@ -136,6 +136,11 @@ WIDE = node("Tile", "q r", "h")
 WIDE_CONSTANTS = {"u": (np.full((72000, 1), 255), "uint8"), "r": ([1, 12000], "int64")}
 REFUSED = {
     "a bias": (made(Q, PRODUCT, node("Add", "i most", "a"), *REAL), "a", "integer-overflow"),
+    "a name": (
+        made(Q, PRODUCT, node("Add", "i most", "a", name="plus"), *REAL),
+        "plus",
+        "integer-overflow",
+    ),
     "narrower": (
         made(
             Q,

@@ -13,7 +13,7 @@ from snn_compile.files import scratch
 from snn_compile.ir.ann import Input
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.inputs import Inputs
-from snn_compile.samples import arrays, rows, stored
+from snn_compile.samples import npz, rows, stored
 from snn_compile.samples.arrays import load_samples
 from snn_compile.samples.stored import Spool
 
@@ -23,7 +23,7 @@ SHAPE = (2, 3, 4)
 @pytest.fixture(autouse=True)
 def nothing_is_held(monkeypatch):
     """Every array is large, and blocks are of few rows."""
-    monkeypatch.setattr(arrays, "HELD_BYTES", 0)
+    monkeypatch.setattr(npz, "HELD_BYTES", 0)
     monkeypatch.setattr(stored, "HELD_BYTES", 200)
     monkeypatch.setattr(rows, "BLOCK_BYTES", 200)
 

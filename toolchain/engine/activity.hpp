@@ -47,6 +47,7 @@ inline void count_values(const Shape &s, Messages &m, int steps, Array<uint32_t>
             const auto differs = [=](size_t i) { return (q[i] != none) | (p[i] != none_above); };
             m.tally.add(1, differs, counts);
         } else {
+            m.tally.spill();
             for (size_t i = 0, n = s.lanes(); i < n; ++i) {
                 bool differs = false;
                 for (int k = 0; k < m.n_planes; ++k) differs |= m.plane(s, k, t)[i] != zero(k);
@@ -72,6 +73,7 @@ inline void sum_values(const Shape &s, Messages &m, int steps, Array<uint64_t> &
         m.tally.add(255, [=](size_t i) { return q[i]; }, sums);
         for (int k = 1; k < m.n_planes; ++k) {
             const uint8_t *plane = m.plane(s, k, t);
+            m.tally.spill();
             for (size_t i = 0; i < s.lanes(); ++i) sums[i] += uint64_t(plane[i]) << (8 * k);
         }
     }
@@ -92,10 +94,9 @@ inline void count(const Population &p, Messages &m, int steps, bool counting,
                   Array<uint32_t> &counts, Array<uint64_t> &sums) {
     const Shape &s = p.shape;
     if (p.spikes()) {
+        const uint64_t *const bits = m.bits.data();
         size_t n = 0;
-        for (const uint64_t *word = m.bits.data(), *end = word + steps * m.step_words(s); word < end;
-             ++word)
-            n += __builtin_popcountll(*word);
+        for (size_t i = 0; i < steps * m.step_words(s); ++i) n += __builtin_popcountll(bits[i]);
         m.n_spikes = n;
         m.density = double(m.n_spikes) / (double(steps) * double(s.neurons()));
     }

@@ -20,7 +20,7 @@ struct Stretch {
     // are apart.
     int pixels = 1;
     size_t apart = 0, lanes_apart = 0;
-    // Weights that are still to be added where a bit is set (`add_single_tap`), if there are any: of
+    // Weights that are still to be added where a bit is set, if there are any (`Group::tap`): of
     // these lanes, and their bits, `bits_apart` between steps.
     const int32_t *tap = nullptr;
     const uint16_t *bits = nullptr;

@@ -30,7 +30,13 @@ inline void spread_bytes(const Shape &s, const uint8_t *from, int pixels, int ch
 inline void spread_bits(const Shape &s, const uint16_t *from, int pixels, int channels,
                         Element *to) {
     if (channels == s.padded) {
-        for (int i = 0, n = pixels * channels / 16; i < n; ++i, to += 16)
+        int i = 0;
+        const int n = pixels * channels / 16;
+#if defined(__AVX512VNNI__)
+        for (; i + 4 <= n; i += 4, to += 64)
+            store(to, _mm512_maskz_set1_epi8(load<uint64_t>(from + i), 1));
+#endif
+        for (; i < n; ++i, to += 16)
             for (int j = 0; j < 16; ++j) to[j] = Element(from[i] >> j & 1);
         return;
     }

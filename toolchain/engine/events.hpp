@@ -1,15 +1,15 @@
 // Event-driven sums: rows of weights, gathered by the spikes that an output pixel sees.
 //
-// Spikes become lists of offsets into the weights (`Events`). What an output pixel sees at a step has
-// to be one contiguous stretch, which costs one loop: with a loop for each row of the kernel, the
-// mispredicted loop ends would cost more than the sums. There are two ways to this:
+// Spikes become lists of offsets into the weights (`Events`). What an output pixel sees at a step
+// has to be one contiguous stretch, which costs one loop: with a loop for each row of the kernel,
+// the mispredicted loop ends would cost more than the sums. There are two ways to this:
 //
 //   columns  The lists of a map go down its columns. For a row of output pixels, the stretches that
 //            the kernel's rows cut out of each column are copied together (`Merged`).
 //   strips   Where neighbouring pixels are folded into one, a column holds few spikes and a pixel
-//            sees many columns. What it sees are the bits of a strip of columns, a word of which has
-//            several pixels. A list goes down each strip; strips overlap, so that some spikes are
-//            listed twice, but nothing has to be copied.
+//            sees many columns. What it sees are the bits of a strip of columns, a word of which
+//            has several pixels. A list goes down each strip; strips overlap, so that some spikes
+//            are listed twice, but nothing has to be copied.
 //
 // A row of weights holds bytes, `weight + 128`. Added as 16-bit numbers they give, in one register,
 // the sums of the even bytes plus 256 times those of the odd ones, and shifted right by 8 the sums
@@ -235,7 +235,7 @@ inline void merge_rows(const Group &g, const Events &events, int y, int steps, M
     const Shape &s = g.in;
     const uint32_t *start = events.start.data();
     const size_t strips = g.strips.begin.size();
-    if (g.taps_x == 1 || strips) {  // a pixel sees one column or strip: its stretch is there already
+    if (g.taps_x == 1 || strips) {  // one column or strip, whose stretch is there already
         merged.offsets = events.offset.data();
         merged.begin = start + g.y.begin[y];
         merged.end = start + g.y.end[y] - s.height;  // of the column before the end
@@ -281,12 +281,15 @@ struct Sums {
     }
     SNN_INLINE void gather(const uint8_t *rows, const uint32_t *offset, uint32_t n) {
         for (int i = 0; i < N; ++i) low[i] = high[i] = V{};
-        const uint32_t *const end = offset + n;
-        for (; offset + 2 <= end; offset += 2) {
+        const uint32_t *const end = offset + n / 4 * 4;
+        for (; offset < end; offset += 4)
+            for (int i = 0; i < 4; ++i) add(rows + offset[i]);
+        if (n & 2) {
             add(rows + offset[0]);
             add(rows + offset[1]);
+            offset += 2;
         }
-        if (offset < end) add(rows + offset[0]);
+        if (n & 1) add(rows + offset[0]);
         const V bias = V{} + uint16_t(128 * n);
         for (int i = 0; i < N; ++i) {
             low[i] -= (high[i] << 8) + bias;

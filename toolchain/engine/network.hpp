@@ -133,8 +133,8 @@ struct Group {
     size_t n_rows = 0;
     int taps_x = 1;  // columns of that kernel
     Axis y, x;
-    // Where lists go by strips (events.hpp): their columns, as `Axis` has them for each folded pixel;
-    // `x` then counts strips, and `most_strips` is how many see a column at most.
+    // Where lists go by strips (events.hpp): their columns, as `Axis` has them for each folded
+    // pixel; `x` then counts strips, and `most_strips` is how many see a column at most.
     Axis strips;
     size_t most_strips = 1;
 

@@ -217,8 +217,8 @@ class Layer {
         const Group &g = network_.groups[i];
         GroupScratch &from = scratch(i);
         if (from.by_events)
-            return gather(g, from.merged, from.items.ordered.data() + size_t(x0) * steps_, c0 / lanes_, y,
-                          x0, n, steps_, to);
+            return gather(g, from.merged, from.items.ordered.data() + size_t(x0) * steps_,
+                          c0 / lanes_, y, x0, n, steps_, to);
         for (int k = 0; k < n * p_.fold; ++k) {
             const int x = x0 * p_.fold + k;
             A *into = to + size_t(k / p_.fold) * steps_ * p_.block + k % p_.fold * lanes_;

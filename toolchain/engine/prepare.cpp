@@ -302,10 +302,10 @@ void pack_taps(Group &g, const int8_t *weight) {
 // has shown that they fit, or the population computed in 64 bits.
 void pack_single_tap(Group &g) {
     if (g.signs != 1 || g.kh() * g.kw() != 1) return;
-    const int e = g.given.exponent;
+    const int e = g.given.exponent, left = std::max(e, 0), right = std::min(std::max(-e, 0), 31);
     for (int pixel = 0; pixel < g.fold; ++pixel)
         for (int16_t w : g.taps)
-            g.tap.push_back(e >= 0 ? int32_t(int64_t(w) * (int64_t(1) << e)) : w >> std::min(-e, 31));
+            g.tap.push_back(int32_t(int64_t(w) * (int64_t(1) << left)) >> right);
 }
 
 size_t lane_of(const Shape &s, size_t neuron) {  // of a neuron in (C, H, W) order

@@ -111,9 +111,14 @@ class Batch {
 
     void clear_activity(State &state) {
         if (!batch_.activity) return;
-        for (auto &counts : state.counts) std::fill(counts.begin(), counts.end(), 0);
-        for (auto &sums : state.sums) std::fill(sums.begin(), sums.end(), 0);
-        for (Messages &m : state.messages) m.tally.clear();  // a batch may have failed
+        for (size_t i = 0; i < network_.populations.size(); ++i) {
+            Tally &tally = state.messages[i].tally;
+            if (network_.populations[i].spikes() || tally.spilled()) {
+                std::fill(state.counts[i].begin(), state.counts[i].end(), 0);
+                std::fill(state.sums[i].begin(), state.sums[i].end(), 0);
+            }
+            tally.clear();  // of the batch before
+        }
     }
 
     void add_activity(State &state) {
@@ -123,7 +128,6 @@ class Batch {
             if (!batch_.activity[i]) continue;
             const Population &p = network_.populations[i];
             const int64_t times = p.given.held ? network_.n_steps : 1;
-            settle(p, state.messages[i], state.counts[i], state.sums[i]);
             const auto add = [&](const auto &totals) {
                 natural_order(
                     p.shape, [from = totals.data()](size_t lane) { return int64_t(from[lane]); },
@@ -131,6 +135,12 @@ class Batch {
                         to[neuron] += times * n;
                     });
             };
+            const Tally &tally = state.messages[i].tally;
+            if (p.values() && !tally.spilled()) {
+                add(tally.counters());
+                continue;
+            }
+            settle(p, state.messages[i], state.counts[i], state.sums[i]);
             p.counted_by_value() ? add(state.sums[i]) : add(state.counts[i]);
         }
     }

@@ -22,16 +22,29 @@ class Tally {
         for (size_t i = 0, n = recent_.size(); i < n; ++i) to[i] = uint16_t(to[i] + of(i));
     }
 
+    // Adds all counters to `totals`, and begins again.
     template <class Total>
     void empty(Array<Total> &totals) {
         if (!added_) return;
         for (size_t i = 0, n = recent_.size(); i < n; ++i) totals[i] += recent_[i];
-        clear();
-    }
-
-    void clear() {
         std::fill(recent_.begin(), recent_.end(), uint16_t(0));
         added_ = 0;
+        spilled_ = true;
+    }
+
+    // Whether totals hold a part of what has been counted since `clear`: whoever adds to them
+    // himself says so.
+    bool spilled() const { return spilled_; }
+    void spill() { spilled_ = true; }
+
+    // The counters; all that there is, if nothing was spilled.
+    const Array<uint16_t> &counters() const { return recent_; }
+
+    // Forgets what has been counted.
+    void clear() {
+        if (added_) std::fill(recent_.begin(), recent_.end(), uint16_t(0));
+        added_ = 0;
+        spilled_ = false;
     }
 
   private:
@@ -39,6 +52,7 @@ class Tally {
 
     Array<uint16_t> recent_;
     unsigned added_ = 0;  // to each counter, at most
+    bool spilled_ = false;
 };
 
 // How many of a byte's digits are 1, added up in pairs, fours and all.

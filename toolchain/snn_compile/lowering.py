@@ -24,6 +24,7 @@ from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.errors import UsageError
 from snn_compile.fit import fit_passes
 from snn_compile.ir import ann as ops
+from snn_compile.ir import spiking
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import Encoding, InputEncoding, OutputDecoding, join_encodings
@@ -119,6 +120,8 @@ def lower(
     convert = conversion(folded, encoding, scales, samples, options, coding, curves, drives)
     with threadpool_limits(BLAS_THREADS):
         quantization = convert(folded, observe).graph
+    if options.rounding == "reconstructed":
+        scales |= _learned_scales(quantization.network)
     return Lowering(
         folded,
         encoding,
@@ -205,7 +208,7 @@ def conversion(
     if samples is not None:
         frames = encoded_rows(encoding, samples.x)
         for adjust in _adjustments(folded, samples.x, frames, scales, options, coding):
-            if isinstance(adjust, FitLayers):
+            if isinstance(adjust, FitLayers | Reconstruct):
                 adjust = replace(adjust, drives=drives)
             passes = passes.then(adjust)
     return passes.followed_by(completion(options, coding).steps)
@@ -295,6 +298,12 @@ def _scales(
     )
 
 
+def _learned_scales(network: SpikingGraph) -> dict[NodeId, Float]:
+    """Full scales of populations whose levels have a size."""
+    found = [p for p in network.populations if isinstance(p, spiking.GradedNeurons)]
+    return {p.id: p.threshold * p.levels for p in found if not p.relay}
+
+
 def _curves(
     folded: ANNGraph,
     statistics: Calibration,
@@ -379,12 +388,12 @@ def _adjustments(
     # Weights and potentials compensate different parts of a timing error: what depends on the input
     # and what does not. Biases would compensate the second once more.
     potentials = options.potential_calibration and correction is Correction.POTENTIALS
-    if options.rounding != "nearest":
-        biases = options.bias_correction and not potentials
-        starts = scales if potentials else None
-        yield FitLayers(folded, x, frames, biases, starts=starts)
-    if options.rounding == "reconstructed":
-        yield Reconstruct(folded, x, frames)
+    biases = options.bias_correction and not potentials
+    reconstructs = options.rounding == "reconstructed"
+    if options.rounding != "nearest" and not (reconstructs and coding.single_step):
+        yield FitLayers(folded, x, frames, biases, starts=scales if potentials else None)
+    if reconstructs:
+        yield Reconstruct(folded, x, frames, biases)
     if potentials:
         yield CalibratePotentials(folded, x, frames, scales, options.bias_correction)
     elif options.bias_correction and options.rounding == "nearest":

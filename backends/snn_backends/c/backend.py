@@ -13,6 +13,7 @@ from snn_backends.c import emission, golden, machines, sizes
 from snn_backends.c.planner import make_plan
 from snn_backends.c.refusals import refusals
 from snn_backends.c.verifier import AGAINST, Verifier
+from snn_backends.options import require_known
 from snn_compile.errors import CompileError, UsageError, raise_all
 from snn_compile.files.folders import require_empty
 from snn_compile.hil.duration import Range
@@ -51,9 +52,8 @@ class CBackend:
             UsageError: the folder is not empty, or an option is unknown.
             UnsupportedError, CapacityError: see ``check``, and the options.
         """
+        require_known("C", options, OPTIONS)
         given = dict(options or {})
-        if unknown := sorted(set(given) - OPTIONS):
-            raise UsageError(f"the C backend has no options {unknown}", hint="flash, ram: bytes")
         for name, value in given.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise UsageError(f"{name} is a number of bytes, not {value!r}")

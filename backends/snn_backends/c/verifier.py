@@ -13,8 +13,8 @@ from pathlib import Path
 from snn_backends.c import emission, golden, machines, sizes, traces
 from snn_backends.c.machines import SANITIZERS, Machine
 from snn_backends.c.plan import Plan
+from snn_backends.findings import Findings
 from snn_compile.errors import DeviceError
-from snn_compile.hil.divergence import Divergence
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.pluralize import pluralize
@@ -43,11 +43,7 @@ class Verifier:
     host: Machine
     others: Sequence[Machine]
     _begin: float = field(default_factory=time.monotonic)
-    _compared: int = 0
-    _steps: int = 0
-    _faults: list[str] = field(default_factory=list)
-    _notes: list[str] = field(default_factory=list)
-    _found: Divergence | None = None
+    _findings: Findings = field(default_factory=Findings)
 
     def verify(self, frames: Int) -> Verification:
         """Compare every message on this machine and in each emulator, and the stated sizes.
@@ -75,15 +71,8 @@ class Verifier:
             self._selftest(folder)
         where = ", ".join(machine.name for machine in (self.host, *self.others))
         without = "" if watched else " (without sanitizers: the compiler has none)"
-        return Verification(
-            against=AGAINST,
-            mode=f"compiled by {where}{without}: every message; {takes}",
-            stimuli=len(frames),
-            steps=self._steps,
-            compared=self._compared,
-            equal=not self._faults,
-            first_divergence=self._found,
-            details=(*self._faults, *self._notes),
+        return self._findings.verification(
+            AGAINST, f"compiled by {where}{without}: every message; {takes}", len(frames)
         )
 
     def _run(
@@ -102,14 +91,9 @@ class Verifier:
         traces.write_stimuli(self.plan, frames, folder / "stimuli")
         advance = self.advance if shown else no_progress
         outcome = self._compare(folder, machine, frames, name, advance)
-        self._compared += outcome.compared
-        self._steps += len(frames) * self.plan.rows
-        self._notes.append(
-            f"{name}: {pluralize(len(frames), 'stimulus')}, {outcome.compared} values"
-        )
-        if outcome.divergence is not None:
-            self._faults.append(f"{name}: {outcome.divergence}")
-            self._found = self._found or outcome.divergence
+        self._findings.steps += len(frames) * self.plan.rows
+        note = f"{pluralize(len(frames), 'stimulus')}, {outcome.compared} values"
+        self._findings.add(name, outcome.compared, outcome.divergence, note)
 
     def _compare(
         self, folder: Path, machine: Machine, frames: Int, name: str, advance: Advance
@@ -159,9 +143,9 @@ class Verifier:
         found = sizes.measure(folder, self.host)
         if found is None:
             return "sizes not measured: there is no program 'size'"
-        self._faults += sizes.exceeded(self.plan, found)
+        self._findings.faults += sizes.exceeded(self.plan, found)
         stated = sizes.sizes_of(self.plan)
-        self._notes.append(
+        self._findings.notes.append(
             f"stated: {stated.flash:,} bytes of flash at most, {stated.ram:,} of RAM,"
             f" {stated.stack:,} of stack at most; {self.host.name} -Os: {found}"
         )
@@ -180,6 +164,8 @@ class Verifier:
         )
         said = done.stdout.decode(errors="replace").strip()
         if done.returncode:
-            self._faults.append(f"its self-test: {said or f'exit status {done.returncode}'}")
+            self._findings.faults.append(
+                f"its self-test: {said or f'exit status {done.returncode}'}"
+            )
         else:
-            self._notes.append(f"its self-test: {said}")
+            self._findings.notes.append(f"its self-test: {said}")

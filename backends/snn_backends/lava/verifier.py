@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from snn_backends.findings import Findings
 from snn_backends.lava import emission, probes, traces
 from snn_backends.lava.environment import LavaEnvironment
 from snn_backends.lava.plan import Plan
 from snn_backends.lava.runner import run_emitted
-from snn_compile.hil.divergence import Divergence
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.spiking import InputCoding
@@ -41,11 +41,7 @@ class Verifier:
     time_limit: float
     advance: Advance
     _begin: float = field(default_factory=time.monotonic)
-    _faults: list[str] = field(default_factory=list)
-    _notes: list[str] = field(default_factory=list)
-    _found: Divergence | None = None
-    _compared: int = 0
-    _steps: int = 0
+    _findings: Findings = field(default_factory=Findings)
 
     def verify(self, frames: Int, n_conv: int) -> Verification:
         """Compare streamed messages in each synapse form, and probes.
@@ -65,15 +61,8 @@ class Verifier:
             for form, part in forms.items():
                 with tempfile.TemporaryDirectory(prefix="snn-compile-lava-") as scratch:
                     self._run(part, form, Path(emitted), Path(scratch))
-        return Verification(
-            against=AGAINST,
-            mode=f"{self.environment}, synapses {' and '.join(forms)}",
-            stimuli=len(frames),
-            steps=self._steps,
-            compared=self._compared,
-            equal=not self._faults,
-            first_divergence=self._found,
-            details=(*self._faults, *self._notes),
+        return self._findings.verification(
+            AGAINST, f"{self.environment}, synapses {' and '.join(forms)}", len(frames)
         )
 
     def _run(self, frames: Int, form: str, emitted: Path, scratch: Path) -> None:
@@ -96,17 +85,14 @@ class Verifier:
         advance = self.advance if form == "sparse" else no_progress
         streamed = traces.compare_run(self.plan, run.folder, frames, advance)
         probed = probes.compare_probes(self.plan, run.folder / "probes", payloads)
-        self._steps += int(run.facts["stream"]["rows"])
+        self._findings.steps += int(run.facts["stream"]["rows"])
         self._note(f"{pluralize(len(frames), 'stimulus')}, {form}", streamed, run.facts["stream"])
         self._note(f"synapses probed, {form}", probed, run.facts["probes"])
 
     def _note(self, what: str, outcome: traces.Comparison, facts: Mapping[str, float]) -> None:
         seconds = facts["start_seconds"] + facts["run_seconds"]
-        self._compared += outcome.compared
-        self._notes.append(f"{what}: {outcome.compared} values, {seconds:.1f} s of Lava")
-        if outcome.divergence is not None:
-            self._faults.append(f"{what}: {outcome.divergence}")
-            self._found = self._found or outcome.divergence
+        note = f"{outcome.compared} values, {seconds:.1f} s of Lava"
+        self._findings.add(what, outcome.compared, outcome.divergence, note)
 
 
 def _save(path: Path, arrays: Mapping[str, Int]) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_backends.netx.layers import Layer, layers_of
+from snn_backends.options import require_known
 from snn_compile.errors import CompileError, UsageError, raise_all
 from snn_compile.extras import missing
 from snn_compile.files.folders import require_empty
@@ -43,8 +44,7 @@ class NetxBackend:
             UsageError: the folder is not empty, an option is unknown, or the library is missing.
             UnsupportedError: see ``check``.
         """
-        if options:
-            raise UsageError(f"the netx backend has no options: {sorted(options)}")
+        require_known("netx", options)
         require_empty(folder)
         layers = self._layers(program)
         from snn_backends.netx import file

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_backends.nir.refusals import refusals
+from snn_backends.options import require_known
 from snn_compile.errors import CompileError, UsageError, raise_all
 from snn_compile.extras import missing
 from snn_compile.files.folders import require_empty
@@ -57,9 +58,8 @@ class NirBackend:
             UsageError: the folder is not empty, an option is unknown, or the library is missing.
             UnsupportedError: see ``check``.
         """
+        require_known("NIR", options, {UNIT})
         unit = (options or {}).get(UNIT)
-        if unknown := {*(options or {})} - {UNIT}:
-            raise UsageError(f"the NIR backend has no options {sorted(unknown)}")
         require_empty(folder)
         raise_all(self.check(program))
         from snn_backends.nir.export import nir_graph, write

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.errors import CompileError, DeviceError, UsageError, raise_all
+from snn_backends.options import require_known
+from snn_compile.errors import CompileError, DeviceError, raise_all
 from snn_compile.extras import missing
 from snn_compile.files.folders import require_empty
 from snn_compile.hil.duration import Range
@@ -67,8 +68,7 @@ class OnnxBackend:
             UsageError: the folder is not empty, or there are options.
             UnsupportedError: see ``check``.
         """
-        if options:
-            raise UsageError(f"the ONNX backend has no options: {sorted(options)}")
+        require_known("ONNX", options)
         require_empty(folder)
         raise_all(self.check(program))
         from snn_backends.onnx_integers.file import content

@@ -11,11 +11,11 @@ from snn_compile.errors import (
     ModelError,
     Origin,
     UnsupportedError,
-    UsageError,
     raise_all,
 )
 from snn_compile.extras import missing
 from snn_compile.files.documents import DamagedError, TooLargeError, first_line, too_large
+from snn_compile.files.presence import no_such_file
 from snn_compile.options import CompileOptions
 from snn_compile.plugins import ImportedSpiking
 
@@ -48,9 +48,7 @@ class NirFrontend:
             UnsupportedError: nodes without a form here (``CompileErrors`` if several).
         """
         if not path.is_file():
-            raise UsageError(
-                f"the file '{path}' does not exist", code="no-such-file", hint="check the path"
-            )
+            raise no_such_file(path)
         graph = _graph(path)
         from snn_frontends.nir.importer import import_graph
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from snn_compile import memory
 from snn_compile.errors import CompileError, ModelError, Origin, UsageError, raise_all
@@ -24,7 +23,7 @@ from snn_compile.memory import format_size
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported, ImportedIntegers
-from snn_compile.printable import printable
+from snn_frontends.onnx.printable_names import make_printable
 
 if TYPE_CHECKING:
     import onnx
@@ -33,11 +32,8 @@ if TYPE_CHECKING:
     from snn_frontends.onnx.runtime import HostModel, OnnxRuntime
 
 OLDEST_OPSET = 7
-MAX_NAME_LENGTH = 4096
-"""Limit in characters: the results of a layer repeat its name a few dozen times."""
 MAX_NODES = 5_000
 """Limit of the operators of a graph; each costs about 10 ms."""
-DESCRIPTIONS = frozenset({"doc_string", "metadata_props", "quantization_annotation"})
 MAX_INT32 = (1 << 31) - 1
 """Limit of a protobuf message, and therefore of a file, in bytes."""
 
@@ -190,7 +186,7 @@ def load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
     model = _parsed(path, file)
     external.load(model, path, path.stat().st_size)
     modules = [module_of(node) for node in model.graph.node]  # before metadata are removed
-    _make_printable(model)
+    make_printable(model)
     modules = modernize(model, modules, file)
     return model, inline(model, modules, file, MAX_NODES)
 
@@ -251,51 +247,6 @@ def _content(path: Path) -> bytes:
             origin=Origin(str(path)),
             hint="check the path and its permissions",
         ) from error
-
-
-def _make_printable(message: Any) -> None:
-    """Make every name in a model printable; remove descriptions.
-
-    Two names that become equal are one value defined twice, which is refused.
-
-    Raises:
-        DamagedError: a name is too long.
-    """
-    for name in _readable_fields(message.DESCRIPTOR):
-        value = getattr(message, name)
-        single = isinstance(value, str) or hasattr(value, "ListFields")
-        if single and not message.HasField(name):
-            continue
-        if name in DESCRIPTIONS:
-            message.ClearField(name)
-        elif isinstance(value, str):
-            setattr(message, name, _name(value))
-        elif single:
-            _make_printable(value)
-        elif value and isinstance(value[0], str):
-            value[:] = [_name(text) for text in value]
-        else:
-            for part in value:
-                _make_printable(part)
-
-
-@cache
-def _readable_fields(descriptor: Any) -> tuple[str, ...]:
-    """The fields of a message that hold text or messages.
-
-    Only these are read, because each access to the numbers of a tensor copies them.
-    """
-    return tuple(
-        field.name
-        for field in descriptor.fields
-        if field.type in (field.TYPE_STRING, field.TYPE_MESSAGE)
-    )
-
-
-def _name(text: str) -> str:
-    if len(text) > MAX_NAME_LENGTH:
-        raise DamagedError(f"a name of {len(text):,} characters, '{text[:40]}...'")
-    return printable(text)
 
 
 def _opset(model: onnx.ModelProto, file: str) -> tuple[int, int, list[Finding]]:

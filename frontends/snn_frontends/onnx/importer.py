@@ -7,7 +7,7 @@ the shape that ONNX infers for it, so that one run finds all of them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,7 +40,7 @@ from snn_frontends.onnx.grids import settle
 from snn_frontends.onnx.interpreter import Interpreter
 from snn_frontends.onnx.layer_values import LayerValues, of_settled, tensors_of
 from snn_frontends.onnx.model_input import ModelInput, unused_input, whole_input
-from snn_frontends.onnx.operators import quantization
+from snn_frontends.onnx.operators import quantization, whole
 from snn_frontends.onnx.order import in_order, live, reads_of
 from snn_frontends.onnx.survey import Surveyor
 from snn_frontends.onnx.unfolding import Unfolding
@@ -177,7 +177,7 @@ class _Importer:
             self.readers,
             {name: node for node in self.nodes for name in node.output},
         )
-        self.times_named = Counter(node.name for node in self.nodes)
+        self.times_named = Counter(_names(self.nodes))
         self.interpreter = Interpreter(model.graph, builder, self.live, self.readers, self.ends)
         self.values = self.interpreter.values
         self.output_ids: dict[str, NodeId] = {}
@@ -347,7 +347,7 @@ class _Importer:
         self.interpreter.initializers.update(copy.initializers)
         self.interpreter.sparse.update(copy.sparse)
         self.unfolded.extend(copy.nodes)
-        self.times_named.update(node.name for node in copy.nodes)
+        self.times_named.update(_names(copy.nodes))
         for node in copy.nodes:
             self.surveyor.modules[id(node)] = ""
             for name in reads_of(node):
@@ -411,6 +411,11 @@ class _Importer:
         unique = node.name and self.times_named[node.name] == 1
         name = node.name if unique else next(filter(None, node.output), node.op_type)
         return Origin(self.builder.file, name, node.doc_string or node.op_type)
+
+
+def _names(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
+    """Names of operators; what only checks the one before it has that one's."""
+    return (node.name for node in nodes if node.op_type != whole.WITHIN)
 
 
 def _domain(stated: str) -> str:

@@ -11,8 +11,9 @@ from snn_compile.ir.spiking import InputCoding
 from snn_compile.pipeline.inputs import Labelled, folds_preprocessing, read_samples
 from snn_compile.recipes import read_recipe
 from snn_compile.report import figures
-from snn_compile.samples.arrays import Samples, array_names, check_samples
+from snn_compile.samples.arrays import Samples, check_samples
 from snn_compile.samples.class_names import class_names
+from snn_compile.samples.npz import array_names
 from snn_compile.samples.outputs import OutputShapes, stated_kinds
 from snn_compile.samples.readers import Request
 from snn_compile.samples.readers.kinds import NPZ, kind_of

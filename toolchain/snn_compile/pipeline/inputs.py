@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,7 @@ from snn_compile.samples.readers import Request, open_samples, parts_of, samples
 from snn_compile.samples.readers.folder import check_number
 from snn_compile.workers import File
 
+T = TypeVar("T")
 ONNX = ".onnx"
 """Suffix of the files that models of other formats are to become."""
 Array = npt.NDArray[Any]
@@ -77,10 +78,7 @@ def spiking_frontend(path: Path) -> SpikingFrontend | None:
         UsageError: the file would be a spiking network's, but does not exist.
     """
     frontend = frontend_for(path)
-    if not isinstance(frontend, SpikingFrontend):
-        return None
-    _check_exists(path)
-    return frontend
+    return _of_existing(path, frontend if isinstance(frontend, SpikingFrontend) else None)
 
 
 def fixed_frontend(path: Path) -> FixedFrontend | None:
@@ -90,9 +88,13 @@ def fixed_frontend(path: Path) -> FixedFrontend | None:
         UsageError: the file would be such a network's, but does not exist.
     """
     frontend = frontend_for(path)
-    if not isinstance(frontend, FixedFrontend):
-        return None
-    _check_exists(path)
+    return _of_existing(path, frontend if isinstance(frontend, FixedFrontend) else None)
+
+
+def _of_existing(path: Path, frontend: T | None) -> T | None:
+    """The frontend, if there is one: then the file has to be there."""
+    if frontend is not None:
+        _check_exists(path)
     return frontend
 
 

@@ -111,6 +111,7 @@ class Walk:
 
     Attributes:
         fit: the pass.
+        n: samples that are taken.
         sites: of the layers that are fitted.
         drives: of the float network at these sites.
         sweep: the messages so far.
@@ -121,6 +122,7 @@ class Walk:
     """
 
     fit: FitLayers
+    n: int
     sites: Mapping[NodeId, Sites]
     drives: dict[NodeId, Array]
     sweep: Sweep
@@ -143,7 +145,11 @@ class Walk:
         sweep, counts = Sweep(program, fit.frames[:n]), None
         if fit.starts is not None:
             counts = MeanCounts.of(fit.folded, fit.x[:n], fit.starts, program.window.n_steps)
-        return Walk(fit, sites, drives, sweep, counts, keeps)
+        return Walk(fit, n, sites, drives, sweep, counts, keeps)
+
+    def branch(self) -> Walk:
+        """A traversal that continues from here by itself."""
+        return replace(self, drives=dict(self.drives), sweep=self.sweep.branch(), kept={})
 
     def fields(self, group: ConvSynapses | DenseSynapses, sites: Sites) -> Iterable[Fields]:
         """Receptive fields of a group's neurons at the sites, and their moments."""

@@ -7,6 +7,7 @@ fixed point, changes the layer, and computes its messages.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from math import prod
 from typing import TypeVar
 
@@ -42,6 +43,15 @@ class Sweep:
             for piece in [frames[start : start + self._size]]
         ]
         self._readers = {node.id: len(program.graph.consumers(node.id)) for node in program.graph}
+
+    def branch(self) -> Sweep:
+        """A traversal that continues from here by itself; messages are shared, never changed."""
+        other = copy(self)
+        other._values = [dict(values) for values in self._values]
+        other._readers = dict(self._readers)
+        other._simulator = copy(self._simulator)
+        other._simulator.operators = dict(self._simulator.operators)
+        return other
 
     def pieces(self, source: NodeId) -> list[Int]:
         """Messages of a population, (*shape, T or 1, B), piece by piece."""

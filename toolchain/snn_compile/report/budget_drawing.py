@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from snn_compile.report import figures
@@ -13,6 +13,8 @@ from snn_compile.report.drawing import path
 LEFT, RIGHT, TOP, BOTTOM = 60, 690, 24, 214
 """Of the drawing; its height is that of ``HEIGHT``."""
 WIDTH, HEIGHT = 720, 262
+LABEL = 44, 14
+"""Width and height of a label."""
 _INSET = 24
 _HIGHEST = 100.0
 """Points or percent beyond which a loss is drawn at the edge."""
@@ -94,7 +96,9 @@ def budget_drawing(report: Mapping[str, Any]) -> Drawing | None:
 
     ordered = sorted(front, key=lambda one: float(one["cost"]))
     on_front = [mark(one, "front", "") for one in ordered]
-    equal = [mark(one, "uniform", f"{max(one['weight_bits'])} bit") for one in uniform]
+    equal = _labelled_apart(
+        [mark(one, "uniform", f"{max(one['weight_bits'], default=0)} bit") for one in uniform]
+    )
     return Drawing(
         (*on_front, *equal, mark(chosen, "answer", "")),
         path((one.x, one.y) for one in on_front),
@@ -105,6 +109,18 @@ def budget_drawing(report: Mapping[str, Any]) -> Drawing | None:
         budget["unit"],
         tuple(_rows(budget)),
     )
+
+
+def _labelled_apart(marks: Sequence[Mark]) -> list[Mark]:
+    """Marks of which those that lie under an earlier one's label have none."""
+    found: list[Mark] = []
+    for mark in marks:
+        hidden = any(
+            one.label and abs(one.x - mark.x) < LABEL[0] and abs(one.y - mark.y) < LABEL[1]
+            for one in found
+        )
+        found.append(replace(mark, label="") if hidden else mark)
+    return found
 
 
 def _rows(budget: Mapping[str, Any]) -> Iterator[tuple[str, str, int, str, str]]:

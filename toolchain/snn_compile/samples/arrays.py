@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.errors import CompileError, Origin, UsageError, raise_all
-from snn_compile.files.archives import Archive, Arrays
-from snn_compile.files.documents import (
-    DAMAGE,
-    TooLargeError,
-    describe_error,
-    open_regular,
-    too_large,
-)
-from snn_compile.files.npy import PickledError
+from snn_compile.errors import raise_all
+from snn_compile.files.archives import Arrays
+from snn_compile.samples.npz import data_error, missing_arrays, read_arrays, rows_in
 from snn_compile.samples.outputs import Expected, OutputKind, OutputShapes
 from snn_compile.samples.rows import Array, Rows, blocks, computed
-from snn_compile.samples.stored import HELD_BYTES, StoredRows, room_on_disk
 
 T = TypeVar("T")
 Labels = Rows | Mapping[str, Rows]
@@ -91,7 +82,7 @@ def load_samples(
     """
     arrays = read_npz(path, name=name, outputs=outputs)
     if holds_events(arrays):
-        raise _error(
+        raise data_error(
             "it holds recorded events, but the network takes whole frames",
             "wrong-shape",
             path,
@@ -121,7 +112,7 @@ def samples_in(
     """Samples from the arrays of an npz file; arguments and errors as in ``load_samples``."""
     x, labels = x_and_labels(arrays)
     if need_labels and not labels:
-        raise _error(
+        raise data_error(
             "it has no labels ('y')",
             "missing-labels",
             source,
@@ -163,7 +154,7 @@ def as_rows(values: npt.ArrayLike | Rows, name: str = "x") -> Rows:
     try:
         return np.asarray(values)
     except ValueError as error:
-        raise _error(
+        raise data_error(
             f"{name} is no array: its parts have different shapes",
             "wrong-shape",
             name,
@@ -195,7 +186,7 @@ def _check_values(x: Rows, source: str, name: str) -> None:
     for block in blocks(x):
         if block.dtype.kind == "f" and not np.isfinite(block).all():
             bad = start + int(np.argmin(np.isfinite(block.reshape(len(block), -1)).all(axis=1)))
-            raise _error(
+            raise data_error(
                 f"{name} is not finite (NaN or infinity; first in sample {bad})",
                 "not-finite",
                 source,
@@ -205,7 +196,7 @@ def _check_values(x: Rows, source: str, name: str) -> None:
             largest = max(largest, abs(float(block.min())), abs(float(block.max())))
         start += len(block)
     if largest > MAX_MAGNITUDE:
-        raise _error(
+        raise data_error(
             f"{name} has values up to {largest:.3g}; the largest allowed is {MAX_MAGNITUDE:g}",
             "out-of-range",
             source,
@@ -261,75 +252,6 @@ def read_npz(
     return read_arrays(path, select)
 
 
-def array_names(path: Path) -> list[str]:
-    """Names of the arrays of an npz file; errors as of ``read_npz``."""
-    found: list[str] = []
-
-    def select(arrays: Arrays) -> dict[str, Rows]:
-        found.extend(arrays)
-        return {}
-
-    read_arrays(path, select)
-    return found
-
-
-def rows_in(arrays: Arrays, name: str, path: Path) -> Rows:
-    """An array of a file; a large one is read when it is asked for."""
-    if arrays.size(name) > HELD_BYTES and (region := arrays.region(name)) is not None:
-        return StoredRows(region, str(path))
-    return arrays[name]
-
-
-def read_arrays(path: Path, select: Callable[[Arrays], dict[str, T]]) -> dict[str, T]:
-    """What is selected from an npz file; errors as of ``read_npz``."""
-    try:
-        with open_regular(path) as stream:
-            start = stream.read(2)
-        if start[:1] == b"\x80":
-            raise _pickled(path)
-        if start != b"PK":
-            raise _error("not an npz file", "unreadable-data", path, "write it with numpy.savez")
-        with room_on_disk(path), Archive(path) as archive:
-            return select(Arrays(archive))
-    except PickledError as error:
-        raise _pickled(path) from error
-    except TooLargeError as error:
-        raise too_large(path, error) from error
-    except OSError as error:
-        raise _error(
-            f"cannot be read: {error.strerror or error}", "unreadable-data", path, "check the path"
-        ) from error
-    except DAMAGE as error:
-        raise _error(
-            f"not an npz file, or a damaged one ({describe_error(error)})",
-            "unreadable-data",
-            path,
-            "write it again",
-        ) from error
-
-
-def missing_arrays(
-    source: Path | str, missing: list[str], names: list[str], right: Container[str] = ()
-) -> CompileError:
-    """The error for arrays that data lack.
-
-    ``names`` are those that they have; the ``right`` ones among them are not misspelt.
-    """
-    shown = ", ".join(ascii(name)[1:-1] for name in names[:10]) or "nothing"
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    without = " and ".join(f"'{name}'" for name in missing)
-    others = [name for name in names if name not in right]
-    alike = [match for name in missing for match in get_close_matches(name, others, 1)]
-    write = "write it with numpy.savez(file, x=..., y=...)"
-    if missing != ["x"]:
-        write = "name the arrays as the network's inputs"
-    if missing != ["x"] and alike:
-        write = f"did you mean {' and '.join(ascii(name) for name in alike)}? {write}"
-    return _error(
-        f"there is no {without} in it (it holds {shown}{more})", "missing-key", source, write
-    )
-
-
 def holds_events(arrays: Container[str]) -> bool:
     """Whether an npz file is one of recorded events."""
     return all(key in arrays for key in EVENT_KEYS)
@@ -342,14 +264,14 @@ def _checked_type(x: Rows, raw: bool, source: str, name: str) -> Rows:
     if x.dtype.kind == "b" and raw:
         return computed(lambda block: block.astype(np.uint8), x)
     if x.dtype.kind not in "iu":
-        raise _error(
+        raise data_error(
             f"{name} has the type {x.dtype}; it must be float32 or an integer type",
             "wrong-dtype",
             source,
             "convert it with x.astype('float32')",
         )
     if not raw:
-        raise _error(
+        raise data_error(
             f"{name} has the type {x.dtype}, but its scale is unknown",
             "wrong-dtype",
             source,
@@ -378,12 +300,12 @@ def _checked_shape(
     if layout == "nhwc" and len(input_shape) == 3:
         expected = (*input_shape[1:], input_shape[0])
     if x.shape and len(x) == 0:
-        raise _error(
+        raise data_error(
             f"{name} holds no samples", "empty-data", source, "at least one sample is required"
         )
     if x.shape[1:] != expected or not x.shape:
         wanted = ", ".join(str(size) for size in ("N", *expected))
-        raise _error(
+        raise data_error(
             f"{name} has the shape {x.shape}, but the network takes ({wanted})",
             "wrong-shape",
             source,
@@ -405,16 +327,3 @@ def _shape_hint(shape: tuple[int, ...], expected: tuple[int, ...], layout: str) 
     if np.prod(shape[1:]) == np.prod(expected) and len(shape) > 1:
         return f"reshape it: x.reshape({', '.join(str(n) for n in (-1, *expected))})"
     return "x holds one sample a row, in the shape that the ONNX file states"
-
-
-def _pickled(path: Path) -> UsageError:
-    return _error(
-        "it holds pickled Python objects, which are never loaded",
-        "pickled-data",
-        path,
-        "store plain arrays of numbers: numpy.savez(file, x=numpy.asarray(x, 'float32'))",
-    )
-
-
-def _error(message: str, code: str, source: Path | str, hint: str) -> UsageError:
-    return UsageError(message, code=code, origin=Origin(str(source)), hint=hint)

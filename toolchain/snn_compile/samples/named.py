@@ -22,10 +22,8 @@ from snn_compile.samples.arrays import (
     as_rows,
     check_rows,
     labelled,
-    missing_arrays,
-    read_arrays,
-    rows_in,
 )
+from snn_compile.samples.npz import missing_arrays, read_arrays, rows_in
 from snn_compile.samples.outputs import OutputShapes
 from snn_compile.samples.rows import Array, Rows, computed
 

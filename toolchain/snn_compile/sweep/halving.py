@@ -27,7 +27,7 @@ from snn_compile.pipeline.compiled_data import samples_for
 from snn_compile.pipeline.driver import compile_model
 from snn_compile.report import metrics
 from snn_compile.report.evaluation import decoded
-from snn_compile.samples.arrays import read_arrays
+from snn_compile.samples.npz import read_arrays
 from snn_compile.samples.outputs import OutputKind
 from snn_compile.sweep.compiled_point import figures_of
 

@@ -26,6 +26,15 @@ AUGMENT, LOAD = 2, 3
 TorchData: TypeAlias = "DataLoader[Any] | Dataset[Any]"
 
 
+def _batches_of(
+    n: int, epoch: int, size: int, seed: int
+) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """Batches of the numbers below n in the order of an epoch, each with its start in that."""
+    order = shuffled(n, epoch, seed)
+    for start in range(0, n, size):
+        yield start, order[start : start + size]
+
+
 @dataclass(frozen=True, eq=False)
 class AugmentedSamples:
     """Samples that are changed at random in every epoch, and encoded after that.
@@ -48,9 +57,7 @@ class AugmentedSamples:
 
     def batches(self, epoch: int, size: int, seed: int) -> Iterator[tuple[int, TrainingData]]:
         """The samples in the order of an epoch."""
-        order = shuffled(len(self), epoch, seed)
-        for start in range(0, len(order), size):
-            rows = order[start : start + size]
+        for start, rows in _batches_of(len(self), epoch, size, seed):
             changes = np.random.default_rng([seed, AUGMENT, epoch, start])
             yield int(rows[0]), self.prepare(self.augmentation(self.x[rows], changes), self.y[rows])
 
@@ -81,9 +88,7 @@ class StoredSamples:
 
     def batches(self, epoch: int, size: int, seed: int) -> Iterator[tuple[int, TrainingData]]:
         """The samples in the order of an epoch."""
-        order = shuffled(len(self), epoch, seed)
-        for start in range(0, len(order), size):
-            places = order[start : start + size]
+        for _, places in _batches_of(len(self), epoch, size, seed):
             rows = self.rows[places]
             yield int(places[0]), self.prepare(self.x[rows], self.y[rows])
 

@@ -101,10 +101,10 @@ class Expansion:
         return to
 
     def follow(self, op: str, domain: str, **more: Any) -> None:
-        """Put another node between the last one and the output that it makes."""
+        """Put another node, of the same name, between the last one and the output that it makes."""
         last = self.nodes[-1]
         last.output[0] = self._fresh(op)
-        self.add(op, last.output[0], to=self.outputs[0], domain=domain, **more)
+        self.add(op, last.output[0], to=self.outputs[0], domain=domain, main=True, **more)
 
     def dequantized(self, x: int, scale: int, zero: int | None, axis: int | None = None) -> str:
         """The real value of an input, given the numbers of its scale and zero point."""

@@ -216,7 +216,11 @@ def _of_payloads(meter: Meter, start: Start, widest: tuple[Width, ...]) -> list[
 
     before = rounded(start.folded)
     mapped = meter.mapped(meter.completed(before))
-    error, cost = meter.error(meter.outputs(before)), meter.energy(mapped, before.program)
+
+    def energy(network: Quantization) -> float:
+        return meter.energy(mapped, meter.completed(network))
+
+    error, cost = meter.error(meter.outputs(before)), energy(before)
     own = start.coding.size
     narrow = [bits for bits in NARROW_PAYLOADS if bits < own]
     choices = []
@@ -229,7 +233,7 @@ def _of_payloads(meter: Meter, start: Start, widest: tuple[Width, ...]) -> list[
                 node.id,
                 PAYLOADS,
                 (own, *narrow),
-                (0.0, *(meter.energy(mapped, one.program) - cost for one in networks)),
+                (0.0, *(energy(one) - cost for one in networks)),
                 (0.0, *(meter.error(meter.outputs(one)) - error for one in networks)),
             )
         )

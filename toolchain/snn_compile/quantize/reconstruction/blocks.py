@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.quantized import Population, QuantizedGraph
+from snn_compile.ir.quantized import QuantizedGraph
 
 MOST_LAYERS = 4
 """Layers with weights of a block; longer stretches without a single value are single layers."""
@@ -36,7 +36,8 @@ def blocks_of(program: QuantizedGraph, known: Callable[[NodeId], bool]) -> Itera
     """The program in blocks, in order; populations behind the last known one are in none.
 
     A block ends where everything later depends on a single earlier population: around a residual
-    connection, not inside. Where that takes more than ``MOST_LAYERS``, each layer is a block.
+    connection, not inside. Where that takes more than ``MOST_LAYERS``, or another output lies
+    before it, each layer is a block.
 
     Args:
         program: the network.
@@ -50,10 +51,10 @@ def blocks_of(program: QuantizedGraph, known: Callable[[NodeId], bool]) -> Itera
         waiting.add(population.id)
         waiting = {name for name in waiting if not readers[name] <= _seen(program, population.id)}
         if known(population.id) and waiting <= {population.id}:
-            for names in _short(stretch, known):
+            for names in _short(program, stretch, known):
                 yield _block(program, names, readers)
             stretch = []
-    for names in _short(stretch, known):
+    for names in _short(program, stretch, known):
         if known(names[-1]):
             yield _block(program, names, readers)
 
@@ -69,9 +70,12 @@ def _seen(program: QuantizedGraph, last: NodeId) -> set[NodeId]:
     return set(names[: names.index(last) + 1])
 
 
-def _short(stretch: list[NodeId], known: Callable[[NodeId], bool]) -> Iterator[list[NodeId]]:
-    """The stretch as a whole if it has few layers; else layer by layer."""
-    if sum(map(known, stretch)) <= MOST_LAYERS:
+def _short(
+    program: QuantizedGraph, stretch: list[NodeId], known: Callable[[NodeId], bool]
+) -> Iterator[list[NodeId]]:
+    """The stretch as a whole if it has few layers and one end; else layer by layer."""
+    outputs = {readout.id for readout in program.readouts}
+    if sum(map(known, stretch)) <= MOST_LAYERS and not outputs & set(stretch[:-1]):
         if stretch:
             yield stretch
         return
@@ -89,17 +93,9 @@ def _block(
     program: QuantizedGraph, names: list[NodeId], readers: dict[NodeId, frozenset[NodeId]]
 ) -> Block:
     inside = set(names)
+    by_name = {population.id: population for population in program.populations}
     read = dict.fromkeys(
-        group.inputs[0]
-        for name in names
-        for group in program.synapses_into(_population(program, name))
+        group.inputs[0] for name in names for group in program.synapses_into(by_name[name])
     )
     sources = tuple(source for source in read if source not in inside)
     return Block(tuple(names), sources, frozenset(s for s in sources if readers[s] <= inside))
-
-
-def _population(program: QuantizedGraph, name: NodeId) -> Population:
-    node = program.graph[name]
-    if not isinstance(node, Population):
-        raise TypeError(f"'{name}' is no population")
-    return node

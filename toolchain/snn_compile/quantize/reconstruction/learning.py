@@ -15,17 +15,18 @@ from snn_compile.numerics.products import Float
 from snn_compile.quantize.reconstruction.levels import column
 from snn_compile.quantize.reconstruction.network import BlockNetwork, Values
 
-ITERATIONS = 500
-PIXELS = 4096
+ITERATIONS = 300
+PIXELS = 2048
 """Positions of the block's output in a batch, at least ``FEWEST`` and at most ``MOST`` samples."""
 FEWEST, MOST = 4, 32
 DROPPED = 0.5
-"""Share of the messages that a batch sees without rounding to whole levels."""
+"""Share of the messages that the first batch sees without rounding to whole levels. Falls to 0."""
 HELD_OUT = 8
 """One of so many samples is held out."""
-CHECKS = 5
+CHECKS = 6
 """How often the samples held out are looked at."""
-RATE = {"weight": 1e-3, "bias": 1e-3, "size": 1e-3}
+RATE = 5e-3
+"""First step, relative to the root mean square of a neuron's weights or to a level; falls to 0."""
 MEAN_DECAY, SQUARE_DECAY = 0.9, 0.999
 TINY = 1e-30
 PIECE = 1 << 21
@@ -90,21 +91,25 @@ def learn(network: BlockNetwork, task: Task, seed: int, iterations: int | None =
     draw = np.random.default_rng(seed)
     held = max(n // HELD_OUT, 1)
     seen = n - held
+    if not seen:
+        alone = _held_out_error(network, task, 0)
+        return Learned(alone, alone, _power(task, 0))
     start = {name: values.copy() for name, values in network.parameters.items()}
     before = best = _held_out_error(network, task, seen)
     kept, adam = start, _Adam(network.scales)
-    size = min(max(PIXELS // prod(task.target.shape[2:]), FEWEST), MOST, max(seen, 1))
+    size = min(max(PIXELS // prod(task.target.shape[2:]), FEWEST), MOST, seen)
     current = {name: values.copy() for name, values in start.items()}
     network.use(current)
     for step, chosen in enumerate(_batches(draw, seen, size, iterations)):
         entries, target = task.batch(chosen)
+        left = 1 - step / iterations
         dropped = {
-            name: draw.random(shape, dtype=np.float32) < DROPPED
+            name: draw.random(shape, dtype=np.float32) < DROPPED * left
             for name, shape in network.dropping(len(chosen)).items()
         }
         error = task.error(network.forward(entries, dropped), target)
         slopes = network.backward(error * column(task.unit))
-        adam.move(current, slopes, 1 - step / iterations)
+        adam.move(current, slopes, left)
         if (step + 1) % max(iterations // CHECKS, 1) == 0:
             now = _held_out_error(network, task, seen)
             if now < best:
@@ -162,6 +167,4 @@ class _Adam:
             square += (1 - SQUARE_DECAY) * (slope * slope - square)
             step = mean / (1 - self._decays[0])
             step /= np.sqrt(square / (1 - self._decays[1])) + TINY
-            kind = name.rpartition(":")[2]
-            rate = RATE.get(kind, RATE["weight"]) if ":" in name else RATE["weight"]
-            parameters[name] -= step * (share * rate * self._scales[name])
+            parameters[name] -= step * (share * RATE * self._scales[name])

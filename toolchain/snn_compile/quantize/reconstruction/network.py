@@ -31,6 +31,9 @@ from snn_compile.quantize.reconstruction.synapses import (
     on_grid,
 )
 
+LEAST_SIZE = 0.1
+"""Of a level, relative to what it was."""
+
 Values = dict[str, Float]
 """Parameters or their gradients, by name."""
 
@@ -54,6 +57,7 @@ class BlockNetwork:
         learns: whether a group's weights, and its population's bias, may change.
         sizes: populations, in the block or before it, whose levels may change in size.
         entering: those before it that enter by their potentials; all other sources by messages.
+        biases: whether biases may change.
     """
 
     def __init__(
@@ -63,6 +67,8 @@ class BlockNetwork:
         learns: set[NodeId],
         sizes: set[NodeId],
         entering: set[NodeId],
+        *,
+        biases: bool = True,
     ) -> None:
         self.program, self.names, self.entering = program, names, entering
         self.carriers = carriers(program, names)
@@ -72,9 +78,7 @@ class BlockNetwork:
         self.parameters: Values = {}
         self.scales: Values = {}
         for name in (*entering, *names):
-            population = program.graph[name]
-            if not isinstance(population, Population):
-                raise TypeError(f"'{name}' is no population")
+            population = population_of(program, name)
             self.populations[name] = population
             levels = levels_of(population)
             if levels is not None:
@@ -85,7 +89,8 @@ class BlockNetwork:
                 self.groups[name] = [
                     self._group(g, learns) for g in program.synapses_into(population)
                 ]
-                self._add_bias(name, learns)
+                if biases:
+                    self._add_bias(name)
         self._kept: dict[NodeId, _Kept] = {}
 
     def _group(self, group: Synapses, learns: set[NodeId]) -> Fixed | Learned:
@@ -97,13 +102,20 @@ class BlockNetwork:
         self._add(group.id, learned.weight, np.maximum(power, 0.25)[:, None])
         return learned
 
-    def _add_bias(self, name: NodeId, learns: set[NodeId]) -> None:
-        """Shifts of the bias of each channel, in steps of the potential."""
-        if any(isinstance(g, Learned) for g in self.groups[name]):
-            shape = self.populations[name].shape[0]
-            levels = self.levels.get(name)
-            scale = np.ones(shape) if levels is None else levels.given
-            self._add(f"{name}:bias", np.zeros(shape), scale)
+    def _add_bias(self, name: NodeId) -> None:
+        """Shifts of the bias of each channel, in steps of the potential.
+
+        They move by parts of a level, or of what a typical weight adds at most.
+        """
+        learned = [g for g in self.groups[name] if isinstance(g, Learned)]
+        if not learned:
+            return
+        levels = self.levels.get(name)
+        scale = np.zeros(self.populations[name].shape[0])
+        for group in learned:
+            most = 2.0 ** (self._bits(group.group.inputs[0]) - FRACTION_BITS + group.group.exponent)
+            scale += self.scales[group.group.id][:, 0] * most
+        self._add(f"{name}:bias", np.zeros(len(scale)), scale if levels is None else levels.given)
 
     def _add(self, name: str, start: Float, scale: Float) -> None:
         self.parameters[name], self.scales[name] = start, scale
@@ -141,7 +153,18 @@ class BlockNetwork:
     def ratio(self, name: NodeId) -> Float:
         """Relative sizes of the levels of a source, (C,)."""
         found = self.parameters.get(f"{self.carriers.get(name, name)}:size")
-        return np.ones(self.program.graph[name].shape[0]) if found is None else found
+        if found is None:
+            return np.ones(self.program.graph[name].shape[0])
+        return np.maximum(found, LEAST_SIZE)
+
+    def sizes(self) -> dict[NodeId, Float]:
+        """Relative sizes of the levels of populations, and of their relays, that were learned."""
+        names = [*self.levels, *self.carriers]
+        found = {name: self.ratio(name) for name in names if self._is_sized(name)}
+        return {name: ratio for name, ratio in found.items() if (ratio != 1).any()}
+
+    def _is_sized(self, name: NodeId) -> bool:
+        return f"{self.carriers.get(name, name)}:size" in self.parameters
 
     def bias(self, name: NodeId) -> Float:
         """Integer bias, with the half of the present levels; broadcasts to the shape."""
@@ -262,11 +285,11 @@ class BlockNetwork:
         synapses: list[Synapses] = []
         populations: list[Population] = []
         for name, population in self.populations.items():
-            if name in self.carriers:
+            sized = name in self.levels and f"{name}:size" in self.parameters
+            if not sized and f"{name}:bias" not in self.parameters:
                 continue
-            bias = self.bias(name).astype(np.int64)
-            fields = {"bias": QTensor.of(bias)}
-            if name in self.levels and f"{name}:size" in self.parameters:
+            fields = {"bias": QTensor.of(self.bias(name).astype(np.int64))}
+            if sized:
                 fields |= self.levels[name].step(self.ratio(name)).fields
             populations.append(population.changed(**fields))
             for group in self.groups.get(name, ()):
@@ -288,3 +311,11 @@ def carriers(program: QuantizedGraph, names: tuple[NodeId, ...]) -> dict[NodeId,
         if alone and isinstance(groups[0], ConvSynapses) and groups[0].weight.values[0].size == 1:
             found[name] = found.get(source, source)
     return found
+
+
+def population_of(program: QuantizedGraph, name: NodeId) -> Population:
+    """The population of a name."""
+    node = program.graph[name]
+    if not isinstance(node, Population):
+        raise TypeError(f"'{name}' is no population")
+    return node

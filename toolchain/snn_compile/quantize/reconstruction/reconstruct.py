@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from math import prod
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from snn_compile.ir import spiking
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId, Shape
@@ -22,100 +22,142 @@ from snn_compile.ir.quantized import (
     QuantizedGraph,
     Synapses,
 )
-from snn_compile.ir.stages import ANNGraph
+from snn_compile.ir.spiking import Float
+from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.passes import Finding, PassResult, counted
+from snn_compile.quantize.fit_layers import FitLayers, Walk
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.reconstruction.blocks import Block, blocks_of
 from snn_compile.quantize.reconstruction.learning import Learned, Task, learn
 from snn_compile.quantize.reconstruction.levels import levels_of
-from snn_compile.quantize.reconstruction.network import BlockNetwork, carriers
-from snn_compile.quantize.sites import rectifiers_and_outputs
-from snn_compile.quantize.sweep import Sweep
+from snn_compile.quantize.reconstruction.network import BlockNetwork, carriers, population_of
+from snn_compile.quantize.shared_drives import SharedDrives
 from snn_compile.samples.rows import Rows
 from snn_compile.sim import ann, bounds
 from snn_compile.sim.batches import map_batches
 from snn_compile.sim.kernels import Array
 from snn_compile.sim.reproducible import Reproducible
 
-MAX_SAMPLES = 1024
-MESSAGES = 1 << 24
-"""Maximal number of samples, and of messages of the largest layer."""
+TINY = 1e-300
 
 
 @dataclass(frozen=True, eq=False)
 class Reconstruct:
-    """Block reconstruction.
+    """Block after block: weights, biases and sizes of levels learned for the block's output.
+
+    The input of a block is what the program sends, with all blocks before it reconstructed; the
+    target is the float network's drive at the block's end. A block starts from layers that are
+    fitted to this input (``FitLayers``). What is learned are the integers that run: units,
+    exponents and formats stay (Li et al. 2021, "BRECQ"; Wei et al. 2022, "QDrop"). A block keeps
+    the fitted integers unless others have a smaller error on samples held out, and no state can
+    overflow with them.
+
+    Networks with spikes over time are unchanged; so are blocks that contain neurons without a
+    gradient, sparse synapses, and the integers of a quantized file.
 
     Attributes:
         folded: the float network, the source of the target drives.
         x: (N, *input shape) calibration samples.
         frames: the same, encoded, (N, C, H, W).
+        biases: whether to change biases.
+        drives: what calibration recorded of the float network on the same samples.
     """
 
     name: ClassVar[str] = "reconstruct"
     folded: ANNGraph
     x: Rows
     frames: Rows
+    biases: bool = True
+    drives: SharedDrives | None = None
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
-        """The same program with other weights, biases and thresholds."""
+        """The same program with other weights, biases and thresholds; no state can overflow."""
         program = quantization.program
         if program.window.n_steps > 1:
             return PassResult(quantization, (_over_time(program),))
-        known = set(rectifiers_and_outputs(self.folded))
-        blocks = list(blocks_of(program, known.__contains__))
-        largest = max(prod(node.shape) for node in program.graph)
-        n = min(len(self.frames), MAX_SAMPLES, max(16, MESSAGES // largest))
+        fit = FitLayers(self.folded, self.x, self.frames, self.biases, drives=self.drives)
+        walk = Walk.of(fit, program)
+        blocks = list(blocks_of(program, walk.sites.__contains__))
         ends = {block.end: program.graph[block.end].shape for block in blocks}
-        targets = full_drives(self.folded, self.x[:n], ends)
-        sweep = Sweep(program, self.frames[:n])
-        waiting: tuple[NodeId, list[Int]] | None = None
-        findings: list[Finding] = []
+        targets = full_drives(self.folded, self.x[: walk.n], ends)
+        way = _Way(quantization, walk)
         with counted(self.name, len(blocks)) as advance:
             for number, block in enumerate(blocks):
-                entering = {waiting[0]} if waiting else set()
-                made = _network(program, block, known, entering, quantization)
-                if isinstance(made, Finding):
-                    findings.append(made)
-                elif made is not None:
-                    entries = {
-                        s: _joined(sweep.pieces(s)) for s in block.sources if s not in entering
-                    }
-                    if waiting:
-                        entries[waiting[0]] = _potentials(program, *waiting)
-                    task = _task(program, block, quantization, entries, targets[block.end])
-                    found = learn(made, task, number)
-                    findings.append(_finding(block, found))
-                    program = _bounded(program, *made.changed())
-                    for name in block.populations:
-                        groups = program.synapses_into(_population(program, name))
-                        sweep.replace_weights(program, list(groups))
-                del targets[block.end]
-                if waiting:
-                    sweep.advance(_population(program, waiting[0]), waiting[1])
-                waiting = None
-                for name in block.populations:
-                    population = _population(program, name)
-                    currents = sweep.currents(population)
-                    if name == block.end and _enters_next(blocks, number, population):
-                        waiting = name, currents
-                    else:
-                        sweep.advance(population, currents)
+                later = blocks[number + 1 : number + 2]
+                way.take(block, targets.pop(block.end), number, later[0] if later else None)
                 advance(1)
-        return PassResult(replace(quantization, program=program), tuple(findings))
+        return PassResult(way.quantization, tuple(way.findings))
 
 
-def _population(program: QuantizedGraph, name: NodeId) -> Population:
-    node = program.graph[name]
-    if not isinstance(node, Population):
-        raise TypeError(f"'{name}' is no population")
-    return node
+class _Way:
+    """The network up to some block, reconstructed, and what it sends.
 
+    The last population may be open: only the next block reads it, which decides on its levels.
+    """
 
-def _enters_next(blocks: list[Block], number: int, population: Population) -> bool:
-    """Whether the next block alone reads a population that has levels."""
-    later = blocks[number + 1 :]
-    return bool(later) and population.id in later[0].owned and levels_of(population) is not None
+    def __init__(self, quantization: Quantization, walk: Walk) -> None:
+        self.quantization = quantization
+        self.findings: list[Finding] = []
+        self._walk, self._sweep = walk, walk.sweep
+        self._known = set(walk.sites)
+        self._open: dict[NodeId, list[Int]] = {}
+        """Its name and its currents, if there is one."""
+
+    def take(self, block: Block, target: Array, seed: int, later: Block | None) -> None:
+        """Reconstruct a block, given the float drive at its end, and go behind it."""
+        self._fitted(block)
+        network = _network(
+            self.quantization, block, self._known, set(self._open), self._walk.fit.biases
+        )
+        if isinstance(network, Finding):
+            self.findings.append(network)
+        elif network is not None:
+            entries = {
+                source: self._potentials(source)
+                if source in self._open
+                else _joined(self._sweep.pieces(source))
+                for source in block.sources
+            }
+            found = learn(network, _task(self.quantization, block, entries, target), seed)
+            changed = _within_bounds(self.quantization, network)
+            self.findings.append(_finding(block, found, fits=changed is not None))
+            self.quantization = changed or self.quantization
+        self._go_behind(block, later)
+
+    def _fitted(self, block: Block) -> None:
+        """Fit the layers of a block to what they receive now."""
+        walk = self._walk.branch()
+        for name, currents in self._open.items():
+            walk.sweep.advance(self._population(name), currents)
+        for name in block.populations:
+            self.quantization = walk.fitted(self.quantization, name)
+            self._walk.drives.pop(name, None)
+            if name != block.end:
+                walk.pass_on(self.quantization, name)
+
+    def _go_behind(self, block: Block, later: Block | None) -> None:
+        program, sweep = self.quantization.program, self._sweep
+        for name, currents in self._open.items():
+            sweep.advance(self._population(name), currents)
+        self._open = {}
+        for name in block.populations:
+            population = self._population(name)
+            sweep.replace_weights(program, list(program.synapses_into(population)))
+            currents = sweep.currents(population)
+            owned = later is not None and name in later.owned
+            if name == block.end and owned and levels_of(population) is not None:
+                self._open = {name: currents}
+            else:
+                sweep.advance(population, currents)
+
+    def _population(self, name: NodeId) -> Population:
+        return population_of(self.quantization.program, name)
+
+    def _potentials(self, name: NodeId) -> Int:
+        population = self._population(name)
+        bias = along_channels(population.bias.values, population.shape)
+        found: Int = _joined(self._open[name]) + bias.astype(np.int32)
+        return found
 
 
 def _joined(pieces: list[Int]) -> Int:
@@ -124,22 +166,16 @@ def _joined(pieces: list[Int]) -> Int:
     return np.concatenate(small)
 
 
-def _potentials(program: QuantizedGraph, name: NodeId, currents: list[Int]) -> Int:
-    population = _population(program, name)
-    bias = along_channels(population.bias.values, population.shape)
-    found: Int = _joined(currents) + bias.astype(np.int32)
-    return found
-
-
 def _network(
-    program: QuantizedGraph,
+    quantization: Quantization,
     block: Block,
     known: set[NodeId],
     entering: set[NodeId],
-    quantization: Quantization,
+    biases: bool,
 ) -> BlockNetwork | Finding | None:
     """The block with gradients; why there are none; None where nothing could be learned."""
-    inside = [_population(program, name) for name in block.populations[:-1]]
+    program = quantization.program
+    inside = [population_of(program, name) for name in block.populations[:-1]]
     unknown = [population.id for population in inside if levels_of(population) is None]
     if unknown:
         return Finding(
@@ -151,8 +187,8 @@ def _network(
         group.id
         for name in block.populations
         if name in known
-        for group in program.synapses_into(_population(program, name))
-        if _is_learned(group, _population(program, name), quantization)
+        for group in program.synapses_into(population_of(program, name))
+        if _is_learned(group, population_of(program, name), quantization)
     }
     if not learns:
         return None
@@ -161,17 +197,14 @@ def _network(
     def readers(name: NodeId) -> Iterator[NodeId]:
         for group in program.graph.consumers(name):
             reader = program.graph.consumers(group.id)[0].id
-            if reader in carried:
-                yield from readers(reader)
-            else:
-                yield group.id
+            yield from readers(reader) if reader in carried else [group.id]
 
     sizes = {
         name
         for name in (*entering, *block.populations[:-1])
-        if not _population(program, name).relay and learns.issuperset(readers(name))
+        if not population_of(program, name).relay and learns.issuperset(readers(name))
     }
-    return BlockNetwork(program, block.populations, learns, sizes, entering)
+    return BlockNetwork(program, block.populations, learns, sizes, entering, biases=biases)
 
 
 def _is_learned(group: Synapses, population: Population, quantization: Quantization) -> bool:
@@ -184,29 +217,60 @@ def _is_learned(group: Synapses, population: Population, quantization: Quantizat
 
 
 def _task(
-    program: QuantizedGraph,
-    block: Block,
-    quantization: Quantization,
-    entries: dict[NodeId, Int],
-    target: Array,
+    quantization: Quantization, block: Block, entries: dict[NodeId, Int], target: Array
 ) -> Task:
-    population = _population(program, block.end)
+    population = population_of(quantization.program, block.end)
     levels = levels_of(population)
     half = np.zeros(population.shape[0]) if levels is None else levels.half(levels.given)
     unit = quantization.numbers[block.end].unit
     return Task(entries, target, unit, half, levels is not None)
 
 
-def _bounded(
-    program: QuantizedGraph, synapses: list[Synapses], populations: list[Population]
-) -> QuantizedGraph:
-    """The program with these, unless a state could overflow."""
-    graph = program.graph.edit(replaced=[*synapses, *populations])
+def _within_bounds(quantization: Quantization, network: BlockNetwork) -> Quantization | None:
+    """The network with what a block has learned; None if a state could overflow."""
+    synapses, populations = network.changed()
+    window = quantization.program.window
+    graph = quantization.program.graph.edit(replaced=[*synapses, *populations])
     for population in populations:
         limit = min(population.state.max, VOLTAGE_LIMIT)
-        if bounds.states(graph, population, program.window.n_steps).magnitude > limit:
-            return program
-    return QuantizedGraph(graph, program.window)
+        if bounds.states(graph, population, window.n_steps).magnitude > limit:
+            return None
+    sizes = network.sizes()
+    carried = {name: sizes[name] for name in sizes.keys() & network.carriers.keys()}
+    numbers = dict(quantization.numbers)
+    for name, ratio in carried.items():  # a step of a relay is a level
+        numbers[name] = replace(numbers[name], unit=numbers[name].unit * ratio)
+    real = resized(quantization.network, sizes)
+    return Quantization(QuantizedGraph(graph, window), numbers, real)
+
+
+def resized(network: SpikingGraph, ratios: Mapping[NodeId, Float]) -> SpikingGraph:
+    """The spiking network in floating point with levels of other sizes, which compute the same.
+
+    Args:
+        network: the network.
+        ratios: of populations and their relays, the new sizes relative to the old ones, (C,).
+    """
+    changed: list[spiking.SpikingNode] = []
+    for name, ratio in ratios.items():
+        population = network.graph[name]
+        if not isinstance(population, spiking.Neurons):
+            raise TypeError(f"'{name}' sends no messages")
+        changed.append(population.changed(threshold=population.threshold * ratio))
+        for group in network.graph.consumers(name):
+            changed.append(_rescaled(group, ratio))
+    return SpikingGraph(network.graph.edit(replaced=changed), network.window)
+
+
+def _rescaled(group: spiking.SpikingNode, ratio: Float) -> spiking.SpikingNode:
+    """Synapses whose source has levels of other sizes."""
+    if isinstance(group, spiking.ConvSynapses):
+        read = group.geometry.channels_read(*group.weight.shape[:2])
+        return replace(group, weight=group.weight * ratio[read][:, :, None, None])
+    if isinstance(group, spiking.DenseSynapses):
+        each = np.repeat(ratio, group.weight.shape[1] // len(ratio))
+        return replace(group, weight=group.weight * each)
+    raise TypeError(f"the weights of '{group.id}' were not learned")
 
 
 def _over_time(program: QuantizedGraph) -> Finding:
@@ -215,15 +279,21 @@ def _over_time(program: QuantizedGraph) -> Finding:
         " have no gradient, so that weights are compensated",
         code="not-reconstructed",
         hint="codings whose layers wait for each other are reconstructed: sync, radix, graded",
+        warning=True,
     )
 
 
-def _finding(block: Block, found: Learned) -> Finding:
-    before, after = (
-        100 * error / max(found.power, 1e-300) for error in (found.before, found.after)
-    )
+def _finding(block: Block, found: Learned, *, fits: bool) -> Finding:
+    if not fits:
+        return Finding(
+            f"block that ends with '{block.end}' keeps compensated weights: a state could overflow"
+            " with those that were learned",
+            code="not-reconstructed",
+        )
+    shares = [100 * error / max(found.power, TINY) for error in (found.before, found.after)]
     return Finding(
-        f"block that ends with '{block.end}': error {before:.3g} % of its power, now {after:.3g} %",
+        f"block that ends with '{block.end}': error {shares[0]:.3g} % of its power, now"
+        f" {shares[1]:.3g} %",
         code="reconstructed",
     )
 

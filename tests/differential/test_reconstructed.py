@@ -1,0 +1,70 @@
+"""A reconstructed network: what is compiled is what the engine and Lava run."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import lava_batch
+from snn_compile import compile_model
+from snn_compile.ir.text import to_text
+from snn_compile.quantize.reconstruction import learning
+from snn_compile.sim import engine, reference
+
+
+@pytest.fixture(scope="module")
+def compiled(examples):
+    """The digits in few levels and bits; of 16 steps a block, which change weights already."""
+    options = {"coding": "sync", "timesteps": 3, "weight_bits": 4, "emit": ()}
+    x = np.load(examples / "digits_calibrate.npz")["x"][:256]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learning, "ITERATIONS", 16)
+        return [
+            compile_model(examples / "digits_cnn.onnx", calibrate=x, rounding=rounding, **options)
+            for rounding in ("compensated", "reconstructed")
+        ]
+
+
+def test_the_engine_is_the_reference(compiled, examples):
+    before, after = (one.program for one in compiled)
+    weights = [
+        [node.weight.values for node in program.graph if hasattr(node, "weight")]
+        for program in (before, after)
+    ]
+    assert any((a != b).any() for a, b in zip(*weights, strict=True))
+    frames = compiled[1].encoding(np.load(examples / "digits_evaluate.npz")["x"][:40])
+    fast, right = engine.run(after, frames), reference.run(after, frames)
+    for name, potentials in right.outputs.items():
+        assert (fast.outputs[name] == potentials).all()
+
+
+def test_the_report_says_what_it_was_and_what_it_took(compiled):
+    report = compiled[1].report
+    assert report["options"]["rounding"]["value"] == "reconstructed"
+    assert [one for one in report["timing"] if "reconstruct" in str(one)]
+
+
+def test_spikes_over_time_are_warned_of(examples):
+    x = np.load(examples / "digits_calibrate.npz")["x"][:64]
+    options = {"coding": "signed", "timesteps": 4, "emit": (), "calibrate": x}
+    alike = [
+        compile_model(examples / "digits_mlp.onnx", rounding=rounding, **options)
+        for rounding in ("compensated", "reconstructed")
+    ]
+    (warning,) = [w for w in alike[1].report["warnings"] if w["code"] == "not-reconstructed"]
+    assert "--coding signed" in warning["message"]
+    assert to_text(alike[0].program) == to_text(alike[1].program)
+
+
+@pytest.mark.slow
+def test_lava_is_equal(compiled, examples, lava_environment, tmp_path):
+    network = compiled[1]
+    frames = network.encoding(np.load(examples / "digits_evaluate.npz")["x"][:2])
+    case = SimpleNamespace(name="reconstructed", program=network.program, frames=frames)
+    plans = lava_batch.emitted([case], tmp_path / "lava")
+    ran = lava_batch.run(lava_environment, [case], plans, "sparse", tmp_path / "lava")
+    expected = reference.run(network.program, frames, record=True).messages
+    for name, messages in expected.items():
+        np.testing.assert_array_equal(ran[case.name][name], messages, name)
