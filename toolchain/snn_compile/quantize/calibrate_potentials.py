@@ -114,11 +114,15 @@ class MeanCounts:
 
     Attributes:
         halves: the samples of each.
-        counts: (*shape,) of each rectifier, for each half.
+        means: mean activations (*shape,) of each rectifier, for each half.
+        scales: activation represented by a spike at every step, (C,) of each rectifier.
+        n_steps: of a window.
     """
 
     halves: tuple[slice, slice]
-    counts: tuple[Mapping[NodeId, Float], Mapping[NodeId, Float]]
+    means: tuple[Mapping[NodeId, Float], Mapping[NodeId, Float]]
+    scales: Mapping[NodeId, Float]
+    n_steps: int
 
     @staticmethod
     def of(
@@ -137,15 +141,8 @@ class MeanCounts:
         """
         n = len(x)
         halves = (slice(0, n // 2), slice(n // 2, n)) if n > 1 else (slice(0, 1), slice(0, 1))
-
-        def counts(half: slice) -> dict[NodeId, Float]:
-            means = mean_activations(folded, x[half])
-            return {
-                name: mean.reshape(maps_shape(mean.shape)) * n_steps / scales[name][:, None, None]
-                for name, mean in means.items()
-            }
-
-        return MeanCounts(halves, (counts(halves[0]), counts(halves[1])))
+        one, other = (mean_activations(folded, x[half]) for half in halves)
+        return MeanCounts(halves, (one, other), scales, n_steps)
 
     def knows(self, population: Population) -> TypeGuard[IFNeurons]:
         """Whether a population has counts to reach, and reaches others from other potentials."""
@@ -153,7 +150,7 @@ class MeanCounts:
             isinstance(population, IFNeurons)
             and population.reset is Reset.SUBTRACT
             and not population.relay
-            and population.id in self.counts[0]
+            and population.id in self.means[0]
         )
 
     def started(
@@ -164,12 +161,17 @@ class MeanCounts:
         currents: list[Int],
     ) -> IFNeurons:
         """The population with initial potentials for which its mean counts are these."""
+        full = self.scales[population.id][:, None, None]
+        wanted = [
+            means[population.id].reshape(population.shape) * self.n_steps / full
+            for means in self.means
+        ]
         for _ in range(ROUNDS):
             counts = sweep.counts(population, currents)
             missing = _trusted(
                 *(
-                    wanted[population.id] - counts[..., half].mean(axis=-1)
-                    for wanted, half in zip(self.counts, self.halves, strict=True)
+                    w - counts[..., half].mean(axis=-1)
+                    for w, half in zip(wanted, self.halves, strict=True)
                 )
             )
             population = _started(program, population, missing)
