@@ -12,7 +12,7 @@ import numpy.typing as npt
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
-from snn_compile.ir.graph import NodeId, maps_shape
+from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
     VOLTAGE_LIMIT,
     IFNeurons,
