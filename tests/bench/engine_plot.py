@@ -1,4 +1,4 @@
-"""The picture of ``docs/explanation/engine.md``: times over density, of ``engine.py --json FILE``.
+"""A picture of CPU time over density, from what ``engine.py --json FILE`` wrote.
 
     python tests/bench/engine_plot.py FILE [-o docs/images/engine-density.svg]
 
