@@ -12,7 +12,8 @@ from onnx_models import model, node
 from snn_compile import memory
 from snn_compile.cli import main
 from snn_compile.errors import CompileError, CompileErrors, ModelError
-from snn_frontends.onnx import OnnxFrontend, wire
+from snn_compile.files.documents import DamagedError
+from snn_frontends.onnx import OnnxFrontend, integers, wire
 
 WEIGHT = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -177,6 +178,16 @@ def test_the_model_itself(tmp_path, monkeypatch, capsys):
         stream.truncate(3 << 30)  # no block of it is written
     assert main(["check", str(path), "--max-memory", "8G"]) == 3
     assert "external data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", [b"\x08\x01", b"\x00\x00"])
+def test_metadata_are_not_looked_for_in_endless_parts(tmp_path, part):
+    """Numbers one after the other, and what a hole in a file reads as."""
+    path = tmp_path / "net.onnx"
+    path.write_bytes(part * (wire.MAX_OUTER_FIELDS + 1))
+    assert not integers.says_so(path)
+    with pytest.raises(DamagedError, match=r"more than 100,000 parts|without a number"):
+        list(wire.fields(path.read_bytes(), 14))
 
 
 def test_more_parts_than_a_model_has(tmp_path, monkeypatch):

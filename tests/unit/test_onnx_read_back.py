@@ -233,6 +233,8 @@ def test_the_words_alone_are_no_metadata(tmp_path, examples):
 
 def test_a_damaged_file_is_refused(tmp_path):
     path = tmp_path / "bad.onnx"
-    path.write_bytes(reader.FORMAT.encode() * 3)
+    says_so = reader.FORMAT.encode()
+    path.write_bytes(b"\x72" + bytes([len(says_so)]) + says_so)  # metadata that are no entry
+    assert reader.says_so(path)
     with pytest.raises(ModelError):
         OnnxFrontend().read_integers(path)

@@ -107,6 +107,7 @@ def test_segmentation(tmp_path):
     assert fixed == {
         "name": "map",
         "kind": "segmentation",
+        "of": "pixels",
         "pixel_accuracy": pytest.approx(100 * (found == y).mean(), abs=1e-4),
         "mean_iou": pytest.approx(100 * np.mean(np.divide(both, either)), abs=1e-4),
         "agreement": pytest.approx(100 * (found == onnx).mean(), abs=1e-4),

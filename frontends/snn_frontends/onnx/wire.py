@@ -15,6 +15,8 @@ from snn_compile.files.documents import DamagedError, TooLargeError
 Content = bytes | mmap.mmap
 MAX_FIELDS = 2_000_000
 """A network of ten thousand operators has a tenth of that; all numbers of a tensor are one."""
+MAX_OUTER_FIELDS = 100_000
+"""A model itself has about ten, and one for each entry of its metadata and each function."""
 
 
 def check(content: bytes, descriptor: Any) -> None:
@@ -45,13 +47,17 @@ def check(content: bytes, descriptor: Any) -> None:
 
 
 def fields(content: Content, number: int) -> Iterator[bytes]:
-    """What the fields of a message with a number hold, if they hold bytes; others are skipped.
+    """What the fields of a model with a number hold, if they hold bytes; others are skipped.
 
     Raises:
         DamagedError: it is no message.
+        TooLargeError: it has more fields than a model.
     """
-    at = 0
+    at = count = 0
     while at < len(content):
+        count += 1
+        if count > MAX_OUTER_FIELDS:
+            raise TooLargeError(f"it has more than {MAX_OUTER_FIELDS:,} parts")
         found, start, at = _field(content, at, len(content))
         if found == number and start is not None:
             yield content[start:at]
@@ -75,6 +81,8 @@ def _field(content: Content, at: int, end: int) -> tuple[int, int | None, int]:
             raise DamagedError("a group, or not a field")
     if at > end:
         raise DamagedError("a field ends beyond its message")
+    if not tag >> 3:
+        raise DamagedError("a field without a number")
     return tag >> 3, start, at
 
 
