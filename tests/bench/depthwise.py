@@ -28,8 +28,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import helper, numpy_helper
-from small_networks import CALIBRATION, SEED, Labelled, images_of
+from small_networks import CALIBRATION, SEED, Labelled, as_onnx, images_of
 
 from snn_compile import compile_model
 
@@ -131,56 +130,6 @@ def train(name: str, x: np.ndarray, y: np.ndarray) -> onnx.ModelProto:
             optimizer.step()
             schedule.step()
     return as_onnx(network.eval(), x.shape[1:])
-
-
-def as_onnx(network: Any, shape: tuple[int, ...]) -> onnx.ModelProto:
-    """A sequence of torch layers as an ONNX file, batch normalization kept."""
-    nodes, held, value = [], [], "x"
-
-    def tensor(name: str, values: Any) -> str:
-        values = np.asarray(values, np.float32)
-        held.append(numpy_helper.from_array(values, name))
-        return name
-
-    for index, layer in enumerate(network):
-        kind, inputs, more = type(layer).__name__, [value], {}
-        for name, parameter in layer.named_parameters():
-            inputs.append(tensor(f"{index}.{name}", parameter.detach().numpy()))
-        match kind:
-            case "Conv2d":
-                pads = [*layer.padding, *layer.padding]
-                more = {"pads": pads, "strides": [*layer.stride], "group": layer.groups}
-            case "BatchNorm2d":
-                inputs.append(tensor(f"{index}.mean", layer.running_mean.numpy()))
-                inputs.append(tensor(f"{index}.variance", layer.running_var.numpy()))
-                more = {"epsilon": layer.eps}
-            case "ReLU6":
-                inputs += [tensor(f"{index}.least", 0.0), tensor(f"{index}.most", 6.0)]
-            case "AvgPool2d":
-                more = {"kernel_shape": list(np.broadcast_to(layer.kernel_size, 2))}
-            case "Linear":
-                more = {"transB": 1}
-        value = f"{index}.out"
-        operator = OPERATORS.get(kind, kind)
-        nodes.append(helper.make_node(operator, inputs, [value], name=f"layer{index}", **more))
-    ends = [
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", *sizes])
-        for name, sizes in (("x", shape), (value, (10,)))
-    ]
-    graph = helper.make_graph(nodes, "trained", ends[:1], ends[1:], held)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
-    return model
-
-
-OPERATORS = {
-    "Conv2d": "Conv",
-    "BatchNorm2d": "BatchNormalization",
-    "ReLU": "Relu",
-    "ReLU6": "Clip",
-    "AvgPool2d": "AveragePool",
-    "Linear": "Gemm",
-}
 
 
 def measure(network: Labelled, exact: np.ndarray, **options: Any) -> tuple[float, float, float]:

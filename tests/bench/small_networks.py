@@ -14,6 +14,7 @@ import argparse
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -97,23 +98,37 @@ def train(name: str, x: np.ndarray, y: np.ndarray) -> onnx.ModelProto:
     return as_onnx(network, x.shape[1:])
 
 
-def as_onnx(network, shape: tuple[int, ...]) -> onnx.ModelProto:
+def as_onnx(network: Any, shape: tuple[int, ...]) -> onnx.ModelProto:
     """A sequence of torch layers as an ONNX file, whatever exporters there are."""
-    operators = {"Conv2d": "Conv", "Linear": "Gemm", "ReLU": "Relu", "AvgPool2d": "AveragePool"}
     nodes, held, value = [], [], "x"
+
+    def tensor(name: str, values: Any) -> str:
+        values = np.asarray(values, np.float32)
+        held.append(numpy_helper.from_array(values, name))
+        return name
+
     for index, layer in enumerate(network):
         kind, inputs, more = type(layer).__name__, [value], {}
         for name, parameter in layer.named_parameters():
-            inputs.append(f"{index}.{name}")
-            held.append(numpy_helper.from_array(parameter.detach().numpy(), inputs[-1]))
-        if kind == "Linear":
-            more = {"transB": 1}
-        if kind == "Conv2d":
-            more = {"pads": [1, 1, 1, 1], "kernel_shape": [3, 3]}
-        if kind == "AvgPool2d":
-            more = {"kernel_shape": [2, 2], "strides": [2, 2]}
+            inputs.append(tensor(f"{index}.{name}", parameter.detach().numpy()))
+        match kind:
+            case "Conv2d":
+                pads = [*layer.padding, *layer.padding]
+                more = {"pads": pads, "strides": [*layer.stride], "group": layer.groups}
+            case "BatchNorm2d":
+                inputs.append(tensor(f"{index}.mean", layer.running_mean.numpy()))
+                inputs.append(tensor(f"{index}.variance", layer.running_var.numpy()))
+                more = {"epsilon": layer.eps}
+            case "ReLU6":
+                inputs += [tensor(f"{index}.least", 0.0), tensor(f"{index}.most", 6.0)]
+            case "AvgPool2d":
+                sizes = layer.kernel_size, layer.stride
+                kernel, strides = (np.broadcast_to(size, 2).tolist() for size in sizes)
+                more = {"kernel_shape": kernel, "strides": strides}
+            case "Linear":
+                more = {"transB": 1}
         value = f"{index}.out"
-        operator = operators.get(kind, kind)
+        operator = OPERATORS.get(kind, kind)
         nodes.append(helper.make_node(operator, inputs, [value], name=f"layer{index}", **more))
     ends = [
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", *sizes])
@@ -123,6 +138,16 @@ def as_onnx(network, shape: tuple[int, ...]) -> onnx.ModelProto:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
     return model
+
+
+OPERATORS = {
+    "Conv2d": "Conv",
+    "BatchNorm2d": "BatchNormalization",
+    "ReLU": "Relu",
+    "ReLU6": "Clip",
+    "AvgPool2d": "AveragePool",
+    "Linear": "Gemm",
+}
 
 
 def main() -> None:

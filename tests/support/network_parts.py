@@ -8,23 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from math import prod
 
 import numpy as np
 
-from snn_compile.ir.fixedpoint import Int, QFormat, QTensor
+from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.quantized import (
-    DenseSynapses,
     Input,
     Neurons,
     Population,
     QuantizedGraph,
     QuantizedNode,
     Readout,
-    Synapses,
 )
 from snn_compile.ir.spiking import InputCoding
+from snn_compile.reduction.cut import input_like, probe_of
 from snn_compile.sim import reference
 
 
@@ -73,7 +71,7 @@ def _part(program: QuantizedGraph, layers: list[NodeId]) -> QuantizedGraph:
     nodes: list[QuantizedNode] = [_input(program, name) for name in dict.fromkeys(given)]
     nodes += [node for node in program.graph if node.id in own or node.id in into]
     if not any(isinstance(node, Readout) for node in nodes):
-        nodes += _probe(program, own[layers[-1]])
+        nodes += probe_of(program.readouts[0], own[layers[-1]])
     return QuantizedGraph(Graph(nodes), program.window)
 
 
@@ -88,34 +86,4 @@ def _input(program: QuantizedGraph, name: NodeId) -> Input:
     if isinstance(node, Input):
         return replace(node, coding=InputCoding.GRADED)
     assert isinstance(node, Neurons)
-    low, high = node.messages
-    return Input(
-        id=name,
-        inputs=(),
-        shape=node.shape,
-        origin=node.origin,
-        format=QFormat.holding(low, high),
-        low=low,
-        high=high,
-        coding=InputCoding.GRADED,
-    )
-
-
-def _probe(program: QuantizedGraph, last: QuantizedNode) -> list[QuantizedNode]:
-    """An output of one neuron: a network has one."""
-    synapses: Synapses = DenseSynapses(
-        id=NodeId(f"{last.id}/probe.synapses"),
-        inputs=(last.id,),
-        shape=(1, 1, 1),
-        origin=last.origin,
-        weight=QTensor(np.ones((1, prod(last.shape)), np.int64), QFormat(2)),
-        exponent=0,
-    )
-    output = replace(
-        program.readouts[0],
-        id=NodeId(f"{last.id}/probe"),
-        inputs=(synapses.id,),
-        shape=(1, 1, 1),
-        bias=QTensor.of([0]),
-    )
-    return [synapses, output]
+    return input_like(node, node.messages, InputCoding.GRADED)

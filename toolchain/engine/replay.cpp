@@ -183,17 +183,22 @@ class Found {
 // Always, what was measured for the build, where all fire, never.
 constexpr double kDenseAbove[] = {0, -1, 1, 2};
 
-// Runs a network once for outputs alone, with one thread.
-size_t replay_plain(const Library &library, snn_network *network, const Case &given,
-                    double dense_above) {
-    Found outputs(given.expected.outputs, false);
+snn_batch batch_of(const Case &given, double dense_above) {
     snn_batch batch{};
     batch.n_samples = given.n_samples;
     batch.input_steps = given.input_steps;
     batch.messages = given.messages.data();
     batch.message_bytes = given.message_bytes;
-    batch.outputs = outputs.pointers<int64_t>();
     batch.dense_above = dense_above;
+    return batch;
+}
+
+// Runs a network once for outputs alone, with one thread.
+size_t replay_plain(const Library &library, snn_network *network, const Case &given,
+                    double dense_above) {
+    Found outputs(given.expected.outputs, false);
+    snn_batch batch = batch_of(given, dense_above);
+    batch.outputs = outputs.pointers<int64_t>();
     batch.n_threads = 1;
     if (const int outcome = library.run(network, &batch))
         fail("%s: outcome %d", given.name.data(), outcome);
@@ -216,15 +221,10 @@ size_t replay(const Library &library, const Case &given, const double *plain) {
     for (const double dense_above : kDenseAbove) {
         Found outputs(given.expected.outputs, false), activity(given.expected.activity, true),
             traces(given.expected.traces, false);
-        snn_batch batch{};
-        batch.n_samples = given.n_samples;
-        batch.input_steps = given.input_steps;
-        batch.messages = given.messages.data();
-        batch.message_bytes = given.message_bytes;
+        snn_batch batch = batch_of(given, dense_above);
         batch.outputs = outputs.pointers<int64_t>();
         batch.activity = activity.pointers<int64_t>();
         batch.traces = traces.pointers<void>();
-        batch.dense_above = dense_above;
         // Each way to divide the work once.
         batch.n_threads = 1 + int(way % 3);
         batch.shared = way++ % 2;

@@ -64,11 +64,17 @@ def ending_at(case: Case, node_id: NodeId) -> Case:
     population, readout = program.graph[node_id], program.readouts[0]
     if isinstance(population, Readout):
         raise StageError(f"'{node_id}' is an output")
+    others = (node for node in program.graph if not isinstance(node, Readout))
+    return _grown(case, [*others, *probe_of(readout, population)])
+
+
+def probe_of(readout: Readout, population: QuantizedNode) -> tuple[DenseSynapses, Readout]:
+    """An output of one neuron like another output, which adds up a population's messages."""
     ones = QTensor(np.ones((1, prod(population.shape)), np.int64), QFormat(2))
     shape = (1,) * len(readout.shape)
     synapses = DenseSynapses(
-        id=NodeId(f"{node_id}/{PROBE}.synapses"),
-        inputs=(node_id,),
+        id=NodeId(f"{population.id}/{PROBE}.synapses"),
+        inputs=(population.id,),
         shape=shape,
         origin=population.origin,
         weight=ones,
@@ -76,13 +82,12 @@ def ending_at(case: Case, node_id: NodeId) -> Case:
     )
     probe = replace(
         readout,
-        id=NodeId(f"{node_id}/{PROBE}"),
+        id=NodeId(f"{population.id}/{PROBE}"),
         inputs=(synapses.id,),
         shape=shape,
         bias=QTensor.of([0]),
     )
-    others = (node for node in program.graph if not isinstance(node, Readout))
-    return _grown(case, [*others, synapses, probe])
+    return synapses, probe
 
 
 def ending_in(case: Case, node_id: NodeId) -> Case:
@@ -114,21 +119,27 @@ def beginning_at(case: Case, node_id: NodeId) -> Case:
     sent = reference.run(at_once, case.frames, record=True).messages[node_id].astype(np.int64)
     one_step = at_once.window.n_steps == 1
     coding = InputCoding.GRADED if one_step else InputCoding.EVENTS
-    low, high = sender.messages if isinstance(sender, Input | Neurons) else (0, 0)
-    given = Input(
-        id=node_id,
-        inputs=(),
-        shape=population.shape,
-        origin=population.origin,
-        format=QFormat.holding(low, high),
-        low=low,
-        high=high,
-        coding=program.input_coding if spread else coding,
-    )
+    messages = sender.messages if isinstance(sender, Input | Neurons) else (0, 0)
+    given = input_like(population, messages, program.input_coding if spread else coding)
     nodes = [given if node.id == node_id else node for node in program.graph]
     into = set(population.inputs) | {node.id for node in program.inputs}
     left = _left(Graph(nodes), into)
     return Case(_up_to_outputs(case, left), sent[:, 0] if one_step else sent)
+
+
+def input_like(node: QuantizedNode, messages: tuple[int, int], coding: InputCoding) -> Input:
+    """An input that sends what a population does, messages from the smallest to the largest."""
+    low, high = messages
+    return Input(
+        id=node.id,
+        inputs=(),
+        shape=node.shape,
+        origin=node.origin,
+        format=QFormat.holding(low, high),
+        low=low,
+        high=high,
+        coding=coding,
+    )
 
 
 def _left(graph: Graph[QuantizedNode], removed: set[NodeId]) -> list[QuantizedNode]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -90,18 +91,18 @@ class Versions:
 
     def within(self, limit: float) -> Chosen | None:
         """The widths with the least sum of errors within a limit of the sum of costs."""
-        front = self._solved()
+        front = self._solved
         point = front.within(limit - self.others)
         return None if point is None else self._chosen(front, point)
 
     @property
     def cheapest(self) -> Chosen:
         """The widths that cost least."""
-        return self._chosen(self._solved(), 0)
+        return self._chosen(self._solved, 0)
 
     def shown(self) -> Iterator[Chosen]:
         """Some points of the front, evenly by cost."""
-        front = self._solved()
+        front = self._solved
         targets = np.linspace(front.cost[0], front.cost[-1], SHOWN).tolist()
         for point in dict.fromkeys(front.within(target) or 0 for target in targets):
             yield self._chosen(front, point)
@@ -119,6 +120,7 @@ class Versions:
         pairs = zip(self.choices, chosen, strict=True)
         return {choice.layer: width for choice, width in pairs if choice.option == option}
 
+    @cached_property
     def _solved(self) -> Front:
         costs = [np.array(choice.cost) for choice in self.choices]
         return Front.of(costs, [np.array(choice.error) for choice in self.choices])
