@@ -138,9 +138,9 @@ def _is_ours(path: Path) -> bool:
 
 
 def _read(path: Path, options: CompileOptions) -> Imported:
+    from snn_frontends.onnx.attempts import import_graph
     from snn_frontends.onnx.cut import Request
     from snn_frontends.onnx.expansion import expand
-    from snn_frontends.onnx.importer import import_graph
     from snn_frontends.onnx.integers import is_written_by_us
     from snn_frontends.onnx.shapes import set_shapes
 

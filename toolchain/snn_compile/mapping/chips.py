@@ -15,7 +15,9 @@ import numpy as np
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import Input, QuantizedGraph
 from snn_compile.mapping.block import Block, Part, Placement, as_map
-from snn_compile.mapping.counts import ConvCounts, Counts, DenseCounts
+from snn_compile.mapping.conv_counts import ConvCounts
+from snn_compile.mapping.counts import DenseCounts
+from snn_compile.mapping.fan_out import Counts
 from snn_compile.mapping.taps import Int
 
 PASSES = 8
