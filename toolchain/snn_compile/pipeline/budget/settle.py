@@ -12,8 +12,8 @@ from snn_compile.lowering import Lowering, encoding_of
 from snn_compile.mapping.placement_file import PlacementFile
 from snn_compile.options import CompileOptions, LayerOptions
 from snn_compile.options.budget import MEMORY, Budget, read_budget
-from snn_compile.options.compiling import MAX_CHIPS
 from snn_compile.options.layers import literal
+from snn_compile.options.network import MAX_CHIPS
 from snn_compile.passes import Finding
 from snn_compile.pipeline.budget.entry import entry
 from snn_compile.pipeline.budget.meter import Meter, Start
