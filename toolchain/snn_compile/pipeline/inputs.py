@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +51,6 @@ from snn_compile.samples.readers import Request, open_samples, parts_of, samples
 from snn_compile.samples.readers.folder import check_number
 from snn_compile.workers import File
 
-T = TypeVar("T")
 ONNX = ".onnx"
 """Suffix of the files that models of other formats are to become."""
 Array = npt.NDArray[Any]
@@ -71,30 +70,16 @@ class Data:
     evaluate: Samples | None
 
 
-def spiking_frontend(path: Path) -> SpikingFrontend | None:
+def spiking_frontend(path: Path) -> SpikingFrontend | FixedFrontend | None:
     """The frontend for a file with a spiking network; None if the file is to be converted.
 
     Raises:
         UsageError: the file would be a spiking network's, but does not exist.
     """
     frontend = frontend_for(path)
-    return _of_existing(path, frontend if isinstance(frontend, SpikingFrontend) else None)
-
-
-def fixed_frontend(path: Path) -> FixedFrontend | None:
-    """The frontend for a file with a network in fixed point; None for any other.
-
-    Raises:
-        UsageError: the file would be such a network's, but does not exist.
-    """
-    frontend = frontend_for(path)
-    return _of_existing(path, frontend if isinstance(frontend, FixedFrontend) else None)
-
-
-def _of_existing(path: Path, frontend: T | None) -> T | None:
-    """The frontend, if there is one: then the file has to be there."""
-    if frontend is not None:
-        _check_exists(path)
+    if not isinstance(frontend, SpikingFrontend | FixedFrontend):
+        return None
+    _check_exists(path)
     return frontend
 
 
@@ -104,7 +89,7 @@ def is_converted(path: Path) -> bool:
     Raises:
         UsageError: a file of a spiking network does not exist.
     """
-    return spiking_frontend(path) is None and fixed_frontend(path) is None
+    return spiking_frontend(path) is None
 
 
 def read_model(path: Path, options: CompileOptions) -> Imported:
