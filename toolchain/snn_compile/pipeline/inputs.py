@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from snn_compile.hil.golden import n_stimuli
 from snn_compile.ir.ann import output_name
 from snn_compile.ir.encoding import Encoding
 from snn_compile.ir.fixedpoint import Int
-from snn_compile.ir.graph import Shape
+from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.ranges import probabilities
 from snn_compile.ir.stages import ANNGraph
@@ -46,7 +46,7 @@ from snn_compile.samples.arrays import (
     load_samples,
 )
 from snn_compile.samples.named import ArraysLike, check_named, load_named, unnamed
-from snn_compile.samples.outputs import OutputKind, OutputShapes, stated_kinds
+from snn_compile.samples.outputs import Expected, OutputKind, OutputShapes, stated_kinds
 from snn_compile.samples.readers import Request, open_samples, parts_of, samples_of
 from snn_compile.samples.readers.folder import check_number
 from snn_compile.workers import File
@@ -341,6 +341,29 @@ def outputs_of(network: ANNGraph, options: CompileOptions) -> OutputShapes:
     shapes = {output_name(output): output.shape for output in network.outputs}
     asked = stated_kinds(options.output_kind)
     return OutputShapes(shapes, asked, network.inputs.shape, probabilities(network))
+
+
+def named_outputs(
+    shapes: Mapping[NodeId, Shape], options: CompileOptions, input_shape: Shape = ()
+) -> OutputShapes:
+    """The outputs of a network that spikes already.
+
+    Raises:
+        UsageError: the options name others.
+    """
+    names = {str(name): shape for name, shape in shapes.items()}
+    outputs = OutputShapes(names, stated_kinds(options.output_kind), input_shape)
+    raise_all(outputs.unknown())
+    return outputs
+
+
+def expected_in_order(
+    outputs: OutputShapes, samples: Samples | None, order: Iterable[NodeId]
+) -> tuple[Expected, ...]:
+    """What is expected of each output, in the order of readouts."""
+    known = samples.expected if samples else outputs.expected({}, 0, "")
+    by_name = {one.name: one for one in known}
+    return tuple(by_name[str(output)] for output in order)
 
 
 def stimulus(
