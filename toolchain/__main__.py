@@ -4,8 +4,8 @@ Needs nothing but Python 3.11 or later. The first start makes ``.venv`` beside t
 installs the project there, editable, which also compiles the engine if there is a C++ compiler;
 later starts find a stamp and go straight on. The stamp covers ``pyproject.toml``, the pinned
 versions, the engine's sources, the names of all modules and the Python version: if one changes, the
-next start installs again. The environment that this Python itself runs in is never touched; to use it all the same,
-name it in ``SNN_COMPILE_VENV``.
+next start installs again. The environment that this Python itself runs in is never touched; to use
+it all the same, name it in ``SNN_COMPILE_VENV``.
 
 ``python3 tests`` shares this file. It has to load on Pythons that are too old to run it (3.6 and
 later), hence the quoted annotations.
