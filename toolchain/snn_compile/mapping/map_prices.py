@@ -20,7 +20,6 @@ from math import gcd
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linprog
 
 from snn_compile.mapping.halo import EXACT, Axis
 
@@ -238,6 +237,8 @@ def prices_of(outputs: Map, budget: int) -> Float | None:
         (DEPTH, DEPTH) units of an output, by its depth in rows and in columns; None where an output
         reads more than the budget.
     """
+    from scipy.optimize import linprog  # slow to import
+
     counts, units = outputs.boxes(budget)
     of_map, best = outputs.sizes.ravel(), None
     highest = 0.0
