@@ -35,8 +35,8 @@ Bool = npt.NDArray[np.bool_]
 
 CLOSE = 1.1
 """Cores over the bound from which it is worth a search."""
-MOST_WORK = 60_000_000
-"""Steps of dynamic programming for a network: about a second."""
+MOST_WORK = 30_000_000
+"""Steps of dynamic programming for a network: about half a second."""
 INPUT_AXONS, OUTPUT_AXONS = LIMITS.index("input axons"), LIMITS.index("output axons")
 
 
@@ -122,11 +122,11 @@ class _Convolution:
             units = np.arange(self.budget + 1)
         over = max(1.0, float((most[1:] / units[1:]).max(initial=1.0)))
         axons = n_in * self.outputs.unit * float((prices * self.outputs.sizes).sum()) / over
-        return ceil(axons * (1 - EXACT) - EXACT)
+        return ceil(float(axons) * (1 - EXACT) - EXACT)
 
 
 def _convolution(synapses: ConvSynapses, source: Shape, limit: int) -> _Convolution | None:
-    """The convolution, unless this bound says nothing of it.
+    """The convolution, unless this bound says nothing of it, or its map is too large.
 
     Channels with few full kernels are left out: what they hold costs no other more.
     """
@@ -138,6 +138,8 @@ def _convolution(synapses: ConvSynapses, source: Shape, limit: int) -> _Convolut
     rows, columns = (
         Axis(shape[k], inputs[k], geometry.stride[k], taps[k], geometry.padding[k]) for k in (0, 1)
     )
+    if ROUNDS * rows.outputs**3 * columns.outputs > MOST_WORK:
+        return None
     full = (synapses.weight.values != 0).all(axis=(2, 3))
     each = full.sum(axis=1)
     full = full[each * 2 > each.max(initial=0)]
