@@ -44,29 +44,24 @@ def network(path: Path, options: CompileOptions) -> QuantizedGraph:
     return found[0]
 
 
-def asked_for(doc: str | None, arguments: list[str]) -> tuple[list[Path], Target, str]:
-    """The models, the target and the coding that a benchmark is asked for."""
-    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+def main(arguments: list[str]) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--target", default="loihi2")
     parser.add_argument("--coding")
     asked = parser.parse_args(arguments)
     target = load_target(asked.target, CHIPS)
-    return asked.models, target, asked.coding or target.default_coding.value
-
-
-def main(arguments: list[str]) -> None:
-    """Print the table."""
-    models, target, coding = asked_for(__doc__, arguments)
-    models = models or sorted((ROOT.parent / "shared" / "models").glob("*.onnx"))
-    print("| network | cores | bound | ratio | tightest limit | seconds |")
+    coding = asked.coding or target.default_coding.value
+    models = asked.models or sorted((ROOT.parent / "shared" / "models").glob("*.onnx"))
+    print("| network | cores | bound | ratio | tightest limit | CPU seconds |")
     print("|---|---:|---:|---:|---|---:|")
     for path in models:
         try:
             program = network(path, CompileOptions(coding=coding))
-            start = time.perf_counter()
+            start = time.process_time()
             taken = resources(map_program(program, target).graph)
-            seconds = time.perf_counter() - start
+            seconds = time.process_time() - start
         except CompileError as error:
             errors = error.errors if isinstance(error, CompileErrors) else (error,)
             print(
