@@ -58,7 +58,7 @@ def _compression(storing: Any, where: str) -> int:
         return 0
     if set(numbers[compressed[0] + 1 :]) - {_FLETCHER}:
         raise DamagedError(f"'{where}' is compressed twice, or not as the last step of storing")
-    return numbers[compressed[0]]
+    return int(numbers[compressed[0]])
 
 
 def _longer_than(dataset: Any, most: int) -> list[tuple[int, ...]]:
