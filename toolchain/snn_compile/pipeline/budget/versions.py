@@ -193,7 +193,7 @@ def _of_weights(
         network = each.mixed(dict.fromkeys(names, width))
         mapped = meter.mapped(meter.completed(network))
         costs.append(meter.by_layer(mapped, quantity))
-        if not others:
+        if width == widths[0]:
             others = meter.spent(mapped, quantity) - sum(costs[0].get(name, 0.0) for name in names)
     choices = [
         Choice(
