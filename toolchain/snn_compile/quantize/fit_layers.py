@@ -51,8 +51,8 @@ FREE = (spiking.GradedNeurons, spiking.ClipFloorNeurons, spiking.IFNeurons)
 """Neurons whose channels may have any unit."""
 WIDEST = 2048
 """Fan-in above which a layer keeps its nearest integers: the cost is cubic."""
-Fields = tuple[slice, Int, Moments]
-"""Rows of a group's weights, the receptive fields (K, S) that they share, and the moments."""
+Fields = tuple[slice, Moments]
+"""Rows of a group's weights, and the receptive fields that they share with their moments."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,13 +152,13 @@ class Walk:
         return replace(self, drives=dict(self.drives), sweep=self.sweep.branch(), kept={})
 
     def fields(self, group: ConvSynapses | DenseSynapses, sites: Sites) -> Iterable[Fields]:
-        """Receptive fields of a group's neurons at the sites, and their moments."""
+        """Receptive fields of a group's neurons at the sites, with their moments."""
         if group.id in self.kept:
             return self.kept[group.id]
         pieces = [_total(trains) for trains in self.sweep.pieces(group.inputs[0])]
         found = (
-            (rows, columns, Moments.of(columns, sites.samples))
-            for rows, columns in sites.fields(group, pieces)
+            (rows, Moments.of(fields, sites.n_first))
+            for rows, fields in sites.fields(group, pieces)
         )
         return self.kept.setdefault(group.id, list(found)) if self.keeps else found
 
@@ -295,7 +295,7 @@ class _Layer:
         """
         groups = self.program.synapses_into(self.population)
         ratio = np.ones(self.population.shape[0])
-        missing = target - self._present(walk.sweep, sites, groups)
+        missing = (target - self._present(walk.sweep, sites, groups))[:, sites.by_halves]
         changed: list[tuple[Synapses, Synapses]] = []
         for group in groups:
             if not isinstance(group, ConvSynapses | DenseSynapses) or not self._is_known(group):
@@ -306,13 +306,13 @@ class _Layer:
             n_steps = walk.sweep.pieces(group.inputs[0])[0].shape[-2]
             old = group.weight.values.reshape(len(step), -1)
             new = old.copy()
-            for rows, columns, moments in walk.fields(group, sites):
+            for rows, moments in walk.fields(group, sites):
                 exact = self._exact(group)[rows]
                 # The residual with exact weights: the rest is only this group's rounding.
                 rounded = (old[rows] * step[rows, None] - exact) / n_steps
-                missing[rows] += times_integers(rounded, columns)
+                missing[rows] += times_integers(rounded, moments.fields)
                 if fits:
-                    exact = exact + refit(columns, missing[rows], moments) * n_steps
+                    exact = exact + refit(missing[rows], moments) * n_steps
                 if self._has_free_units(groups):
                     of_rows, new[rows] = least_error(
                         exact, step[rows], moments, _limit(group), centred=centred
@@ -321,7 +321,7 @@ class _Layer:
                 else:
                     new[rows] = _rounded(exact / step[rows, None], group, moments)
                 now = (new[rows] * step[rows, None] - self._exact(group)[rows]) / n_steps
-                missing[rows] -= times_integers(now, columns)
+                missing[rows] -= times_integers(now, moments.fields)
             weight = QTensor(new.reshape(group.weight.shape), group.weight.format)
             changed.append((group, replace(group, weight=weight)))
         shift = mean(missing, axis=1) / (self.numbers.unit * ratio)
@@ -398,6 +398,8 @@ def _mean(trains: Int) -> Float:
 
 def _total(trains: Int) -> Int:
     """Sum over the steps of a window: (..., T, B) to (..., B)."""
+    if trains.shape[-2] == 1:
+        return trains[..., 0, :]
     total: Int = trains.sum(axis=-2, dtype=np.int64)
     return total
 
