@@ -84,7 +84,7 @@ def outer(a: Float) -> Float:
 def _slices(x: Real, largest: Real, bits: int, count: int) -> list[Float]:
     """Parts of decreasing size with sum x, each of ``bits`` bits below its largest values."""
     exponent = bit_length(largest).astype(np.int64)
-    found = []
+    found: list[Float] = []
     for k in range(count):
         rest = x - found[-1] if k else x
         found.append(rounded(rest, exponent - (k + 1) * bits))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
 from snn_compile.ir import spiking
-from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
+from snn_compile.ir.fixedpoint import Int, QTensor, arithmetic_shift, round_half_even
 from snn_compile.ir.graph import Graph, NodeId, Shape
 from snn_compile.ir.quantized import (
     VOLTAGE_LIMIT,
@@ -25,7 +25,7 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import Float, Reset
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
-from snn_compile.numerics.products import mean, times_integers
+from snn_compile.numerics.products import blas, mean, times_integers
 from snn_compile.passes import PassResult, counted
 from snn_compile.quantize.calibrate_potentials import MeanCounts
 from snn_compile.quantize.few_bits import least_error
@@ -295,18 +295,21 @@ class _Layer:
         """
         groups = self.program.synapses_into(self.population)
         ratio = np.ones(self.population.shape[0])
-        missing = (target - self._present(walk.sweep, sites, groups))[:, sites.by_halves]
+        fitted = [group for group in groups if self._is_fitted(group)]
+        fields = {group.id: walk.fields(group, sites) for group in fitted}
+        if len(fitted) == len(groups) and walk.sweep.is_constant(groups):
+            fields = {key: list(found) for key, found in fields.items()}
+            sums = _sums(fitted, fields)
+        else:
+            sums = sites.of_trains(walk.sweep.currents(self.population), _mean)[:, sites.by_halves]
+        missing = target[:, sites.by_halves] - self._present(sums, sites, groups)
         changed: list[tuple[Synapses, Synapses]] = []
-        for group in groups:
-            if not isinstance(group, ConvSynapses | DenseSynapses) or not self._is_known(group):
-                continue
-            if group.id in self.numbers.given:  # integers of the user's file are no errors
-                continue
+        for group in fitted:
             step = self._step(group)
             n_steps = walk.sweep.pieces(group.inputs[0])[0].shape[-2]
             old = group.weight.values.reshape(len(step), -1)
             new = old.copy()
-            for rows, moments in walk.fields(group, sites):
+            for rows, moments in fields[group.id]:
                 exact = self._exact(group)[rows]
                 # The residual with exact weights: the rest is only this group's rounding.
                 rounded = (old[rows] * step[rows, None] - exact) / n_steps
@@ -361,19 +364,24 @@ class _Layer:
             and not resets
         )
 
-    def _present(self, sweep: Sweep, sites: Sites, groups: tuple[Synapses, ...]) -> Array:
-        """The drive of the program at the sites, in real units; (C, S)."""
+    def _present(self, here: Array, sites: Sites, groups: tuple[Synapses, ...]) -> Array:
+        """The drive of the program at the sites, in real units; (C, S), from its mean sums."""
         numbers = self.numbers
-        here = sites.of_trains(sweep.currents(self.population), _mean)
         # Right shifts floor; the integer bias includes the mean of that.
         here += np.float32(floor_loss(groups))
         here *= np.float32(1 << self.population.bits_below_weights)
-        here += sites.along(np.broadcast_to(numbers.bias, self.population.shape))
+        bias = sites.along(np.broadcast_to(numbers.bias, self.population.shape))
+        here += bias[:, sites.by_halves]
         here *= numbers.unit[:, None].astype(np.float32)
         return here
 
-    def _is_known(self, group: ConvSynapses | DenseSynapses) -> bool:
-        """Whether rows of weights are channels, with a moderate number of weights in each."""
+    def _is_fitted(self, group: Synapses) -> TypeGuard[ConvSynapses | DenseSynapses]:
+        """Whether rows of weights are channels, with a moderate number of weights in each.
+
+        Integers of the user's file are no errors.
+        """
+        if not isinstance(group, ConvSynapses | DenseSynapses) or group.id in self.numbers.given:
+            return False
         n_rows, n_weights = len(group.weight.values), prod(group.weight.shape[1:])
         return n_rows == self.population.shape[0] and n_weights <= WIDEST
 
@@ -388,6 +396,18 @@ class _Layer:
         if not isinstance(exact, spiking.ConvSynapses | spiking.DenseSynapses):
             raise TypeError(f"'{group.id}' is not what it was in floating point")
         return exact.weight.reshape(exact.weight.shape[0], -1)
+
+
+def _sums(
+    groups: Sequence[ConvSynapses | DenseSynapses], fields: Mapping[NodeId, Iterable[Fields]]
+) -> Array:
+    """Summed input of a layer at its sites, (C, S) float32: all of it, where steps are the same."""
+    total: Int | int = 0
+    for group in groups:
+        weight = group.weight.values.reshape(len(group.weight.values), -1).astype(np.float64)
+        parts = [blas(weight[rows], moments.fields.wide) for rows, moments in fields[group.id]]
+        total = total + arithmetic_shift(np.concatenate(parts).astype(np.int64), group.exponent)
+    return np.asarray(total).astype(np.float32)
 
 
 def _mean(trains: Int) -> Float:
