@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
 from snn_compile.ir import spiking
-from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
+from snn_compile.ir.fixedpoint import Int, QTensor, arithmetic_shift, round_half_even
 from snn_compile.ir.graph import Graph, NodeId, Shape
 from snn_compile.ir.quantized import (
     VOLTAGE_LIMIT,
@@ -25,7 +25,7 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import Float, Reset
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
-from snn_compile.numerics.products import mean, times_integers
+from snn_compile.numerics.products import blas, mean, times_integers
 from snn_compile.passes import PassResult, counted
 from snn_compile.quantize.calibrate_potentials import MeanCounts
 from snn_compile.quantize.few_bits import least_error
@@ -51,8 +51,8 @@ FREE = (spiking.GradedNeurons, spiking.ClipFloorNeurons, spiking.IFNeurons)
 """Neurons whose channels may have any unit."""
 WIDEST = 2048
 """Fan-in above which a layer keeps its nearest integers: the cost is cubic."""
-Fields = tuple[slice, Int, Moments]
-"""Rows of a group's weights, the receptive fields (K, S) that they share, and the moments."""
+Fields = tuple[slice, Moments]
+"""Rows of a group's weights, and the receptive fields that they share with their moments."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,13 +152,13 @@ class Walk:
         return replace(self, drives=dict(self.drives), sweep=self.sweep.branch(), kept={})
 
     def fields(self, group: ConvSynapses | DenseSynapses, sites: Sites) -> Iterable[Fields]:
-        """Receptive fields of a group's neurons at the sites, and their moments."""
+        """Receptive fields of a group's neurons at the sites, with their moments."""
         if group.id in self.kept:
             return self.kept[group.id]
         pieces = [_total(trains) for trains in self.sweep.pieces(group.inputs[0])]
         found = (
-            (rows, columns, Moments.of(columns, sites.samples))
-            for rows, columns in sites.fields(group, pieces)
+            (rows, Moments.of(fields, sites.n_first))
+            for rows, fields in sites.fields(group, pieces)
         )
         return self.kept.setdefault(group.id, list(found)) if self.keeps else found
 
@@ -295,24 +295,27 @@ class _Layer:
         """
         groups = self.program.synapses_into(self.population)
         ratio = np.ones(self.population.shape[0])
-        missing = target - self._present(walk.sweep, sites, groups)
+        fitted = [group for group in groups if self._is_fitted(group)]
+        fields = {group.id: walk.fields(group, sites) for group in fitted}
+        if len(fitted) == len(groups) and walk.sweep.is_constant(groups):
+            fields = {key: list(found) for key, found in fields.items()}
+            sums = _sums(fitted, fields)
+        else:
+            sums = sites.of_trains(walk.sweep.currents(self.population), _mean)[:, sites.by_halves]
+        missing = target[:, sites.by_halves] - self._present(sums, sites, groups)
         changed: list[tuple[Synapses, Synapses]] = []
-        for group in groups:
-            if not isinstance(group, ConvSynapses | DenseSynapses) or not self._is_known(group):
-                continue
-            if group.id in self.numbers.given:  # integers of the user's file are no errors
-                continue
+        for group in fitted:
             step = self._step(group)
             n_steps = walk.sweep.pieces(group.inputs[0])[0].shape[-2]
             old = group.weight.values.reshape(len(step), -1)
             new = old.copy()
-            for rows, columns, moments in walk.fields(group, sites):
+            for rows, moments in fields[group.id]:
                 exact = self._exact(group)[rows]
                 # The residual with exact weights: the rest is only this group's rounding.
                 rounded = (old[rows] * step[rows, None] - exact) / n_steps
-                missing[rows] += times_integers(rounded, columns)
+                missing[rows] += times_integers(rounded, moments.fields)
                 if fits:
-                    exact = exact + refit(columns, missing[rows], moments) * n_steps
+                    exact = exact + refit(missing[rows], moments) * n_steps
                 if self._has_free_units(groups):
                     of_rows, new[rows] = least_error(
                         exact, step[rows], moments, _limit(group), centred=centred
@@ -321,7 +324,7 @@ class _Layer:
                 else:
                     new[rows] = _rounded(exact / step[rows, None], group, moments)
                 now = (new[rows] * step[rows, None] - self._exact(group)[rows]) / n_steps
-                missing[rows] -= times_integers(now, columns)
+                missing[rows] -= times_integers(now, moments.fields)
             weight = QTensor(new.reshape(group.weight.shape), group.weight.format)
             changed.append((group, replace(group, weight=weight)))
         shift = mean(missing, axis=1) / (self.numbers.unit * ratio)
@@ -361,19 +364,24 @@ class _Layer:
             and not resets
         )
 
-    def _present(self, sweep: Sweep, sites: Sites, groups: tuple[Synapses, ...]) -> Array:
-        """The drive of the program at the sites, in real units; (C, S)."""
+    def _present(self, here: Array, sites: Sites, groups: tuple[Synapses, ...]) -> Array:
+        """The drive of the program at the sites, in real units; (C, S), from its mean sums."""
         numbers = self.numbers
-        here = sites.of_trains(sweep.currents(self.population), _mean)
         # Right shifts floor; the integer bias includes the mean of that.
         here += np.float32(floor_loss(groups))
         here *= np.float32(1 << self.population.bits_below_weights)
-        here += sites.along(np.broadcast_to(numbers.bias, self.population.shape))
+        bias = sites.along(np.broadcast_to(numbers.bias, self.population.shape))
+        here += bias[:, sites.by_halves]
         here *= numbers.unit[:, None].astype(np.float32)
         return here
 
-    def _is_known(self, group: ConvSynapses | DenseSynapses) -> bool:
-        """Whether rows of weights are channels, with a moderate number of weights in each."""
+    def _is_fitted(self, group: Synapses) -> TypeGuard[ConvSynapses | DenseSynapses]:
+        """Whether rows of weights are channels, with a moderate number of weights in each.
+
+        Integers of the user's file are no errors.
+        """
+        if not isinstance(group, ConvSynapses | DenseSynapses) or group.id in self.numbers.given:
+            return False
         n_rows, n_weights = len(group.weight.values), prod(group.weight.shape[1:])
         return n_rows == self.population.shape[0] and n_weights <= WIDEST
 
@@ -390,6 +398,18 @@ class _Layer:
         return exact.weight.reshape(exact.weight.shape[0], -1)
 
 
+def _sums(
+    groups: Sequence[ConvSynapses | DenseSynapses], fields: Mapping[NodeId, Iterable[Fields]]
+) -> Array:
+    """Summed input of a layer at its sites, (C, S) float32: all of it, where steps are the same."""
+    total: Int | int = 0
+    for group in groups:
+        weight = group.weight.values.reshape(len(group.weight.values), -1).astype(np.float64)
+        parts = [blas(weight[rows], moments.fields.wide) for rows, moments in fields[group.id]]
+        total = total + arithmetic_shift(np.concatenate(parts).astype(np.int64), group.exponent)
+    return np.asarray(total).astype(np.float32)
+
+
 def _mean(trains: Int) -> Float:
     """Mean over the steps of a window: (..., T, S) to (..., S)."""
     total: Float = _total(trains) / trains.shape[-2]
@@ -398,6 +418,8 @@ def _mean(trains: Int) -> Float:
 
 def _total(trains: Int) -> Int:
     """Sum over the steps of a window: (..., T, B) to (..., B)."""
+    if trains.shape[-2] == 1:
+        return trains[..., 0, :]
     total: Int = trains.sum(axis=-2, dtype=np.int64)
     return total
 
