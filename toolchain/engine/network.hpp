@@ -70,6 +70,9 @@ struct Population {
     // Clip-floor neurons: 1 / threshold.
     Array<double> factor;
     Array<int32_t> cap;
+    // Of both, if it is exact: a potential times this, shifted right by 32 and `scale_shift`.
+    Array<uint32_t> scale;
+    int scale_shift = 0;
     // Lines of piecewise linear neurons, of each lane of a pixel: where they begin, all but the
     // first, [line][lane]; and multiplier, offset and shift, [lane][line][3].
     Array<int64_t> begins, lines;

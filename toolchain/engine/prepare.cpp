@@ -67,6 +67,51 @@ int block_of(const Shape &s) {
     return block;
 }
 
+// The factor 2**(32 + shift) * numerator / denominator, rounded up: `true` if the upper 32 bits of its
+// products, shifted right, are the floor of every V * numerator / denominator with V up to `most`.
+//
+// The fraction of a quotient is at most 1 - 1 / denominator. What rounding adds to V times the factor has
+// to be less than a denominator's part of 2**(32 + shift).
+bool factor_of(uint64_t numerator, uint64_t denominator, uint64_t most, int shift, uint32_t &to) {
+    if (most * numerator < denominator) return to = 0, true;
+    const int common = __builtin_ctzll(numerator | denominator);
+    numerator >>= common, denominator >>= common;
+    const int up = 32 + shift;
+    if (up + 64 - __builtin_clzll(numerator) > 63) return false;
+    const uint64_t exact = numerator << up, factor = (exact + denominator - 1) / denominator;
+    const uint64_t excess = factor * denominator - exact;  // below the denominator
+    if (factor >> 32 || (excess && most > ((uint64_t(1) << up) - 1) / excess)) return false;
+    to = uint32_t(factor);
+    return true;
+}
+
+// One product instead of two in double precision, if there is a shift with which it is exact in all
+// channels.
+void scale(const snn_population &given, Population &p) {
+    const bool divides = given.kind == kClipFloor;
+    const Parameters<int32_t> &own = p.narrow;
+    if ((!divides && given.kind != kGraded) || !p.narrow_state() || given.low || given.limit <= 0) return;
+    const size_t n = divides ? own.threshold.size() : own.multiplier.size();
+    Array<uint32_t> factors(n);
+    for (int shift = 0; shift <= 20; ++shift) {
+        bool exact = true;
+        for (size_t i = 0; exact && i < n; ++i) {
+            if (int(i % p.shape.padded) >= p.shape.channels) continue;  // padding sends 0
+            const uint64_t numerator = divides ? 1 : uint64_t(own.multiplier[i]);
+            const uint64_t denominator = divides ? uint64_t(own.threshold[i])
+                                                 : uint64_t(1) << own.shift[i];
+            // Larger potentials send the largest value, with a factor that is rounded up as well.
+            const uint64_t enough = numerator ? (given.high + 1) * denominator / numerator + 1 : 1;
+            const uint64_t most = std::min(uint64_t(given.limit), enough);
+            exact = factor_of(numerator, denominator, most, shift, factors[i]);
+        }
+        if (!exact) continue;
+        p.scale = std::move(factors);
+        p.scale_shift = shift;
+        return;
+    }
+}
+
 Population population(const snn_population &given) {
     Population p;
     p.given = given;
@@ -87,6 +132,7 @@ Population population(const snn_population &given) {
             p.factor.push_back(factor);
             p.cap.push_back(int32_t(std::min(enough, double(given.limit))));
         }
+        scale(given, p);
         if (given.kind == kClipFloor)
             for (const int32_t threshold : p.narrow.threshold) p.factor.push_back(1.0 / threshold);
     }
