@@ -18,12 +18,15 @@ constexpr int kSeen = kSquare + 2;         // pixels of the map in one
 constexpr int kProducts = kSeen * kSeen;   // of a square
 constexpr int64_t kLargestSum = (1 << 25) - 1;  // of which 64 times fits 32 bits
 
+// Squares whose products are made before they are added up: these stay in the first-level cache.
+constexpr int kTogether = kBytes == 64 ? 8 : 4;
+
 // What has been turned of a strip of rows.
 struct Squares {
     int first = -1;           // row of the strip; -1: none
     Array<int16_t> rows;      // [combination of rows][column][map channel]
     Array<int16_t> turned;    // [product][square][map channel]
-    Array<int32_t> products;  // [product][square][16 lanes]
+    Array<int32_t> products;  // [product][square][16 lanes], of those made together
 
     void spoil() {
         snn::spoil(rows);
@@ -92,9 +95,9 @@ SNN_INLINE void add_up(const Wide (&m)[kSeen], Wide (&to)[kSquare]) {
     to[3] = ((far_odd << 1) - near_odd + m[5]) << 2;
 }
 
-// The 36 products of a square, `apart` from each other, to its 4 x 4 sums.
-template <class T>
-SNN_INLINE void add_up_square(const int32_t *products, size_t apart, T put) {
+// The 36 products of a square, `apart` from each other, to its 4 x 4 sums: (row, column).
+SNN_INLINE void add_up_square(const int32_t *products, size_t apart, int32_t *to, size_t row,
+                              size_t column) {
     constexpr uint32_t kNinth = 0x38e38e39;  // 9 * kNinth = 1 modulo 2**32
     Wide columns[kSquare][kSeen];
 #pragma GCC unroll 6
@@ -107,13 +110,27 @@ SNN_INLINE void add_up_square(const int32_t *products, size_t apart, T put) {
         for (int j = 0; j < kSquare; ++j) columns[j][i] = sums[j];
     }
 #pragma GCC unroll 4
-    for (int row = 0; row < kSquare; ++row) {
+    for (int j = 0; j < kSquare; ++j, to += row) {
         Wide sums[kSquare];
-        add_up(columns[row], sums);
+        add_up(columns[j], sums);
 #pragma GCC unroll 4
-        for (int column = 0; column < kSquare; ++column)
-            put(row, column, (Vector<int32_t, kBytes>)(sums[column] * kNinth) >> 6);
+        for (int i = 0; i < kSquare; ++i)
+            store(to + i * column, (Vector<int32_t, kBytes>)(sums[i] * kNinth) >> 6);
     }
+}
+
+// The same of 16 lanes, for a map of which it covers `height` rows and `width` columns.
+SNN_INLINE void add_up_lanes(const int32_t *products, size_t apart, int height, int width, int32_t *to,
+                             size_t row, size_t column) {
+    const bool whole = height >= kSquare && width >= kSquare;
+    int32_t sums[kSquare * kSquare * kLanes];
+    for (int c = 0; c < kLanes; c += kBytes / 4)
+        add_up_square(products + c, apart, (whole ? to : sums) + c, whole ? row : kSquare * kLanes,
+                      whole ? column : size_t(kLanes));
+    if (whole) return;
+    for (int y = 0; y < std::min(height, kSquare); ++y)
+        for (int x = 0; x < std::min(width, kSquare); ++x)
+            std::copy_n(sums + (y * kSquare + x) * kLanes, kLanes, to + y * row + x * column);
 }
 
 // The sums of `rows` rows from y on with 16 lanes of the target from c0 on: (rows, columns, to_row).
@@ -126,21 +143,19 @@ inline void square_products(const Group &g, const Maps &map, int y, int rows, in
         turn_squares(map.data.data() + y * map_row, down, across, channels, map_row, s);
         s.first = y;
     }
-    const size_t of_product = size_t(n) * kLanes;
+    const size_t of_product = kTogether * kLanes;
     grow(s.products, kProducts * of_product);
     const int16_t *weights = g.squares.data() + c0 / kLanes * kProducts * channels * kLanes;
-    for (int k = 0; k < kProducts; ++k, weights += channels * kLanes)
-        tiles<1>(s.turned.data() + k * n * channels, channels, n, g.whole, weights, kLanes * 2,
-                 s.products.data() + k * of_product, kLanes);
-    for (int i = 0; i < n; ++i) {
-        const int top = i / across * kSquare, left = i % across * kSquare;
-        for (int c = 0; c < kLanes; c += kBytes / 4) {
-            int32_t *square = to + (size_t(top) * width + left) * to_row + c;
-            add_up_square(s.products.data() + i * kLanes + c, of_product,
-                          [&](int row, int column, auto v) {
-                              if (top + row < rows && left + column < width)
-                                  store(square + (size_t(row) * width + column) * to_row, v);
-                          });
+    for (int first = 0; first < n; first += kTogether) {
+        const int squares = std::min(kTogether, n - first);
+        for (int k = 0; k < kProducts; ++k)
+            tiles<1>(s.turned.data() + (k * n + first) * channels, channels, squares, g.whole,
+                     weights + k * channels * kLanes, kLanes * 2, s.products.data() + k * of_product,
+                     kLanes);
+        for (int i = 0; i < squares; ++i) {
+            const int top = (first + i) / across * kSquare, left = (first + i) % across * kSquare;
+            add_up_lanes(s.products.data() + i * kLanes, of_product, rows - top, width - left,
+                         to + (size_t(top) * width + left) * to_row, width * to_row, to_row);
         }
     }
 }
