@@ -248,16 +248,27 @@ inline void depthwise_products(const Group &g, const Element *from, size_t row, 
     }
 }
 
-// Adds the products of one-to-one synapses, shifted: (rows, lanes).
+// A shift of sums: to the left, or to the right (floor).
+struct Shift {
+    int left, right;
+
+    explicit Shift(int exponent) : left(std::max(exponent, 0)), right(std::max(-exponent, 0)) {}
+    SNN_INLINE Lanes<int32_t> operator()(const Lanes<int32_t> &sum) const {
+        return (sum << left) >> right;
+    }
+};
+
+// Shifts sums by `before`, and adds the products of one-to-one synapses, shifted: (rows, lanes).
 inline void add_one_to_one(const Group &g, const Element *from, size_t row, int rows, int c0,
-                           int lanes, int left, int right, int32_t *to) {
+                           int lanes, Shift before, int32_t *to) {
+    const Shift shift(g.given.exponent);
     for (int c = 0; c < lanes; c += kLanes) {
         const Element *q = from + c0 + c;
         int32_t *sum = to + c;
         const Lanes<int32_t> w = Lanes<int32_t>::from(g.taps.data() + c0 + c);
         for (int r = 0; r < rows; ++r, q += row, sum += lanes) {
             const Lanes<int32_t> product = Lanes<int32_t>::from(q) * w;
-            (Lanes<int32_t>::at(sum) + ((product << left) >> right)).to(sum);
+            (before(Lanes<int32_t>::at(sum)) + shift(product)).to(sum);
         }
     }
 }

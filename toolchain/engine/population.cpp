@@ -194,27 +194,36 @@ class Layer {
         const size_t row = size_t(p_.shape.width) * lanes_;
         for (size_t i = 0; i < held_.size(); ++i) {
             const Group &g = network_.groups[held_[i]];
-            int32_t *to = i ? work_.part.data() : held;
             GroupScratch &from = scratch(held_[i]);
-            const int e = g.given.exponent, left = std::max(e, 0), right = std::max(-e, 0);
-            const size_t right_step = size_t(g.given.stride[1]) * g.map_channels;
-            if (i && g.one_to_one() && from.maps.size() == 1 && !messages(g).zero) {
+            const size_t step = size_t(g.given.stride[1]) * g.map_channels;
+            if (i && adds_by_itself(i)) {
+                const Shift before(i == 1 ? network_.groups[held_[0]].given.exponent : 0);
                 for (int r = 0; r < rows; ++r)
-                    add_one_to_one(g, from.maps[0].data.data() + map_at(g, y + r, 0), right_step,
-                                   p_.shape.width, c0, lanes_, left, right, held + r * row);
+                    add_one_to_one(g, from.maps[0].data.data() + map_at(g, y + r, 0), step,
+                                   p_.shape.width, c0, lanes_, before, held + r * row);
                 continue;
             }
+            int32_t *to = i ? work_.part.data() : held;
             if (!g.squares.empty() && rows > 1) {
                 for (int c = 0; c < lanes_; c += kLanes)
                     square_products(g, from.maps[0], y, rows, c0 + c, to + c, lanes_, from.squares);
                 take_zero_out(g, rows * p_.shape.width, c0, to, lanes_);
             } else {
                 for (int r = 0; r < rows; ++r)
-                    products(g, from, map_at(g, y + r, 0), right_step, p_.shape.width, c0,
-                             to + r * row, lanes_);
+                    products(g, from, map_at(g, y + r, 0), step, p_.shape.width, c0, to + r * row,
+                             lanes_);
             }
-            if (!alone && (e || i)) add_shifted(to, rows * row, left, right, i ? held : nullptr, held);
+            const Shift shift(g.given.exponent);
+            const bool later = !i && held_.size() > 1 && adds_by_itself(1);
+            if (!alone && !later && (g.given.exponent || i))
+                add_shifted(to, rows * row, shift.left, shift.right, i ? held : nullptr, held);
         }
+    }
+
+    // Whether the products of a group are added where they are made.
+    bool adds_by_itself(size_t i) {
+        const Group &g = network_.groups[held_[i]];
+        return g.one_to_one() && scratch(held_[i]).maps.size() == 1 && !messages(g).zero;
     }
 
     // Sums of one group for a tile from column x0 on, before its exponent: (tile, steps, block).

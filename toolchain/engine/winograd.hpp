@@ -41,7 +41,11 @@ using Combined = Vector<uint16_t, kNarrowBytes>;
 
 SNN_INLINE Combined load_combined(const int16_t *from) { return load<Combined>(from); }
 SNN_INLINE Combined load_combined(const uint8_t *from) {
+#if defined(__AVX2__)  // compilers take two halves
+    return (Combined)_mm256_cvtepu8_epi16(load<__m128i>(from));
+#else
     return __builtin_convertvector(load<Vector<uint8_t, kNarrowBytes / 2>>(from), Combined);
+#endif
 }
 
 // The six combinations of six neighbours, `apart` from each other.
