@@ -44,8 +44,8 @@ def set_weights(net, node_id, values):
 def test_convolutions_of_three_by_three(kind, channels, n_out, size, padding, low):
     """Maps that are cut into squares and that are not, with messages of one sign and both.
 
-    Whether squares pay depends on the build: the largest are cut in all of them, some into squares that
-    are not whole.
+    Whether squares pay depends on the build: the largest are cut in all of them, some into
+    squares that are not whole.
     """
     net = Builder(channels + n_out, (channels, *size), low=low, high=low + 255)
     net.neurons(kind, net.conv(INPUT, n_out, geometry=Geometry(padding=padding)))
@@ -121,7 +121,7 @@ def test_quotients_beside_each_integer(smallest):
 
 @pytest.mark.parametrize("shifts", [(11, 12), (20, 26), (20, 40), (30, 50)])
 def test_rescaled_potentials_beside_each_integer(shifts):
-    """Potentials that are the first to send a value, and those before; shifts that are far apart."""
+    """Potentials that are the first to send a value, and those before, with shifts far apart."""
     random = np.random.default_rng(3)
     net = Builder(3, (64, 6, 9))
     multiplier, shift = random.integers(2048, 4096, 64), random.integers(*shifts, 64)

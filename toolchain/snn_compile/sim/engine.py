@@ -290,8 +290,8 @@ def _piece_size(n_samples: int, inside: int, outside: int, n_steps: int) -> int:
         outside: calls at the same time.
         n_steps: of a stimulus.
     """
-    # Several calls at least: progress is reported after each one. None of few stimuli, though, nor of
-    # a single step each, which take no time.
+    # Several calls at least: progress is reported after each one. None of few stimuli, though, nor
+    # of a single step each, which take no time.
     most = MAX_PIECE_SIZE * inside
     few = n_samples // (4 * outside) // inside * inside
     least = 1 if outside > 1 else most if n_steps == 1 else MANY * inside
