@@ -310,7 +310,7 @@ bool squares_pay(const Group &g, int channels) {
     constexpr double kSixteenBits = kBytes / 2, kPlain = kSixteenBits * kGroup / 2;
     const double bytes = 2.0 * kProducts * channels * g.out.padded;
     const double cached = bytes < (256 << 10) ? 32 : 8;  // bytes a cycle
-    const double turned = 20 * squares * kSquare * kSquare / (kBytes / 4);
+    const double turned = 12 * squares * kSquare * kSquare / (kBytes / 4);
     return squares * kProducts / kSixteenBits + 2 * kProducts / cached + turned / channels +
                turned / g.out.padded <
            pixels * 9 / kPlain;
