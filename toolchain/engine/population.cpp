@@ -164,9 +164,10 @@ class Layer {
                 dense_products(g, data, row, rows, c0, lanes_, into, into_row);
             if (!k) continue;
             for (int r = 0; r < rows; ++r)
-                for (int c = 0; c < lanes_; ++c) {
-                    int32_t &sum = to[r * to_row + c];
-                    sum = int32_t(uint32_t(sum) + (uint32_t(into[r * into_row + c]) << (8 * k)));
+                for (int c = 0; c < lanes_; c += kLanes) {
+                    int32_t *sum = to + r * to_row + c;
+                    const auto more = Lanes<int32_t>::at(into + r * into_row + c) << int(8 * k);
+                    (Lanes<int32_t>::at(sum) + more).to(sum);
                 }
         }
         take_zero_out(g, rows, c0, to, to_row);
@@ -175,11 +176,12 @@ class Layer {
     void take_zero_out(const Group &g, int rows, int c0, int32_t *to, size_t to_row) const {
         const int64_t zero = messages(g).zero;
         if (!zero) return;
-        for (int r = 0; r < rows; ++r)
-            for (int c = 0; c < lanes_; ++c) {
-                int32_t &sum = to[r * to_row + c];
-                sum = int32_t(uint32_t(sum) - uint32_t(zero) * uint32_t(g.sums[c0 + c]));
-            }
+        for (int c = 0; c < lanes_; c += kLanes, to += kLanes) {
+            const auto at_zero =
+                Lanes<int32_t>::at(g.sums.data() + c0 + c) * Lanes<int32_t>::all(int32_t(zero));
+            for (int r = 0; r < rows; ++r)
+                (Lanes<int32_t>::at(to + r * to_row) - at_zero).to(to + r * to_row);
+        }
     }
 
     size_t map_at(const Group &g, int y, int x) const {
