@@ -175,6 +175,14 @@ def unary(expression: Expression) -> Callable[[Call], Tensor]:
     return handler
 
 
+def is_operand(call: Call, index: int, x: Tensor) -> bool:
+    """Whether a constant input is a number, or one per channel."""
+    value = call.parameter(index)
+    if pairs.common_shape(call, value.shape, x.shape) != x.shape:
+        return False
+    return _of_channels(call.per_sample(value, x.shape)) is not None
+
+
 def operand(call: Call, index: int, x: Tensor) -> Number:
     """A constant input as a number, or one per channel."""
     value = _of_channels(call.per_sample(call.parameter(index), x.shape))
@@ -301,14 +309,17 @@ def clip(call: Call, x: Tensor, low: float | None, high: float | None) -> Tensor
 def extremum(call: Call, name: str) -> Tensor | None:
     """``Max`` or ``Min`` of functions of one value and constants; None for other operands."""
     values = [k for k, value in enumerate(call.inputs) if isinstance(value, Tensor)]
+    limits = set(range(len(call.inputs))) - set(values)
     first = call.tensor(values[0])
+    if not all(is_operand(call, k, first) for k in limits):
+        return None
     found: Tensor | None = first
     if len(values) > 1:
         found = combine(call, name, *(call.tensor(k) for k in values))
     if found is None:
         return None
     expression: Expression = X
-    for k in set(range(len(call.inputs))) - set(values):
+    for k in limits:
         expression = apply(name, expression, operand(call, k, first))
     return found if expression is X else of(call, found, expression)
 
@@ -366,18 +377,20 @@ def comparison(
     """The handler of a comparison; its value is 1 or 0."""
 
     def handler(call: Call) -> Tensor:
-        both = all(isinstance(value, Tensor) for value in call.inputs)
         where = 0 if isinstance(call.inputs[0], Tensor) else 1
         x = call.tensor(where)
-        if both:
-            root, left = trace_back(call.builder, call.tensor(0))
+        if all(isinstance(value, Tensor) for value in call.inputs):
+            root, left = trace_back(call.builder, x)
             other, right = trace_back(call.builder, call.tensor(1))
             if root != other:
                 raise call.refusal("compares two activations", "only with constants")
             x = root
-        else:
+        elif is_operand(call, 1 - where, x):
             constant = operand(call, 1 - where, x)
             left, right = (X, constant) if where == 0 else (constant, X)
+        else:  # neurons of a channel share their function, and differ in their biases
+            x = pairs.less(call, x, call.parameter(1 - where))
+            left, right = (X, Number(np.zeros(()))) if where == 0 else (Number(np.zeros(())), X)
         found = apply(name, right, left) if swapped else apply(name, left, right)
         return of(call, x, apply("sub", 1.0, found) if negated else found)
 
