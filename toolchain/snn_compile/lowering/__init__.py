@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from snn_compile.codings import Coding, Correction
 from snn_compile.convert.align_paths import AlignPaths
-from snn_compile.convert.balance_thresholds import balance_thresholds
+from snn_compile.convert.balance_thresholds import balance_thresholds, shared_scales
 from snn_compile.convert.calibrate import Calibration
 from snn_compile.convert.fit_functions import fit_functions
 from snn_compile.convert.linear import Float
@@ -183,7 +183,8 @@ def passes_at_bounds(
 ) -> Pipeline[ANNGraph, Quantization]:
     """The passes with thresholds at the bounds, for a quick check or a list of them."""
     encoding = encoding_of(folded, bounds, options)
-    scales = {name: activations.peak for name, activations in bounds.activations.items()}
+    peaks = {name: activations.peak for name, activations in bounds.activations.items()}
+    scales = shared_scales(folded, peaks)
     curves = _curves(folded, bounds, scales, options, coding)
     return conversion(folded, encoding, scales, samples, options, coding, curves)
 

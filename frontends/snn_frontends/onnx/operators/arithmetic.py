@@ -90,6 +90,7 @@ def affine(
     """``scale * x + shift`` with constants that broadcast as in ONNX."""
     scale = np.ones((), np.float32) if scale is None else np.asarray(scale)
     shift = np.zeros((), np.float32) if shift is None else np.asarray(shift)
+    x = pairs.repeat_for(call, x, scale.shape, shift.shape)
     return call.emit(
         ann.Affine,
         x,

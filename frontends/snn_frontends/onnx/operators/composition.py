@@ -22,6 +22,7 @@ from snn_compile.ir.expression import (
 from snn_compile.ir.graph import NodeId
 from snn_frontends.onnx.builder import Builder
 from snn_frontends.onnx.call import Call
+from snn_frontends.onnx.operators import pairs
 from snn_frontends.onnx.values import Tensor
 
 Traced = tuple[Tensor, Expression]
@@ -155,6 +156,14 @@ def _on_a_function(builder: Builder, node: AnnNode) -> bool:
     while isinstance(node, ann.Affine):
         node = builder.node(node.inputs[0])
     return isinstance(node, ann.Function)
+
+
+def is_operand(call: Call, index: int, x: Tensor) -> bool:
+    """Whether a constant input is a number, or one per channel."""
+    value = call.parameter(index)
+    if pairs.common_shape(call, value.shape, x.shape) != x.shape:
+        return False
+    return _of_channels(call.per_sample(value, x.shape)) is not None
 
 
 def operand(call: Call, index: int, x: Tensor) -> Number:

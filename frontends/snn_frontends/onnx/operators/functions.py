@@ -12,7 +12,7 @@ from snn_compile.ir.expression import Expression, X, apply
 from snn_compile.numerics import special
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.operators import pairs
-from snn_frontends.onnx.operators.composition import combine, of, operand, trace_back
+from snn_frontends.onnx.operators.composition import combine, is_operand, of, operand, trace_back
 from snn_frontends.onnx.values import Tensor
 
 TRUE = apply("sub", 1.0, apply("equal", X, 0.0))
@@ -143,14 +143,17 @@ def clip(call: Call, x: Tensor, low: float | None, high: float | None) -> Tensor
 def extremum(call: Call, name: str) -> Tensor | None:
     """``Max`` or ``Min`` of functions of one value and constants; None for other operands."""
     values = [k for k, value in enumerate(call.inputs) if isinstance(value, Tensor)]
+    limits = set(range(len(call.inputs))) - set(values)
     first = call.tensor(values[0])
+    if not all(is_operand(call, k, first) for k in limits):
+        return None
     found: Tensor | None = first
     if len(values) > 1:
         found = combine(call, name, *(call.tensor(k) for k in values))
     if found is None:
         return None
     expression: Expression = X
-    for k in set(range(len(call.inputs))) - set(values):
+    for k in limits:
         expression = apply(name, expression, operand(call, k, first))
     return found if expression is X else of(call, found, expression)
 
@@ -208,18 +211,20 @@ def comparison(
     """The handler of a comparison; its value is 1 or 0."""
 
     def handler(call: Call) -> Tensor:
-        both = all(isinstance(value, Tensor) for value in call.inputs)
         where = 0 if isinstance(call.inputs[0], Tensor) else 1
         x = call.tensor(where)
-        if both:
-            root, left = trace_back(call.builder, call.tensor(0))
+        if all(isinstance(value, Tensor) for value in call.inputs):
+            root, left = trace_back(call.builder, x)
             other, right = trace_back(call.builder, call.tensor(1))
             if root != other:
                 raise call.refusal("compares two activations", "only with constants")
             x = root
-        else:
+        elif is_operand(call, 1 - where, x):
             constant = operand(call, 1 - where, x)
             left, right = (X, constant) if where == 0 else (constant, X)
+        else:  # neurons of a channel share their function, and differ in their biases
+            x = pairs.less(call, x, call.parameter(1 - where))
+            left, right = (X, Number(np.zeros(()))) if where == 0 else (Number(np.zeros(())), X)
         found = apply(name, right, left) if swapped else apply(name, left, right)
         return of(call, x, apply("sub", 1.0, found) if negated else found)
 
