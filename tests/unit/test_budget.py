@@ -235,6 +235,22 @@ def test_an_interrupted_search_goes_on_with_what_it_found():
     assert ValueCodec().decode(kept, arrays) == versions
 
 
+def test_outputs_that_do_not_vary_have_an_error(network):
+    """Relative to what they are: their variance is 0."""
+    path, images = network
+    dead = onnx.load(path)
+    for one in dead.graph.initializer:
+        if one.name == "w":
+            one.CopyFrom(onnx.numpy_helper.from_array(np.zeros((4, 2, 3, 3), np.float32), "w"))
+    bias = np.array([1.234e12, -98765.4, 3.3, 1, 2], np.float32)
+    dead.graph.initializer.append(onnx.numpy_helper.from_array(bias, "bias"))
+    dead.graph.node[-1].output[0] = "sums"
+    dead.graph.node.append(node("Add", "sums bias", "y", "add"))
+    onnx.save(dead, str(path.with_name("dead.onnx")))
+    found = compiled((path.with_name("dead.onnx"), images), budget="memory=1K", coding="graded")
+    assert 0 <= found.report["budget"]["chosen"]["error"] < 1
+
+
 def test_a_budget_requires_samples(network):
     with pytest.raises(CompileError) as caught:
         compile_model(network[0], budget="memory=1100", emit=())

@@ -18,7 +18,7 @@ from snn_compile.lowering import completion
 from snn_compile.lowering.borders import decodings_of
 from snn_compile.mapping import Bill, MappedProgram, bill, map_program
 from snn_compile.mapping.placement_file import PlacementFile
-from snn_compile.numerics import products
+from snn_compile.numerics.spread import power, spread
 from snn_compile.options import CompileOptions
 from snn_compile.options.budget import MEMORY
 from snn_compile.quantize.quantize import Quantization
@@ -103,9 +103,8 @@ class Meter:
 
     @cached_property
     def _powers(self) -> list[float]:
-        """Variance of each output."""
-        tiny = float(np.finfo(np.float64).tiny)
-        return [max(_power(some - products.mean(some, axis=0)), tiny) for some in self.exact]
+        """Variance of each output; of one that does not vary, its mean square, or 1."""
+        return list(map(spread, self.exact))
 
     @cached_property
     def _ladder(self) -> Ladder:
@@ -122,7 +121,7 @@ class Meter:
     def error(self, outputs: Sequence[Array]) -> float:
         """Mean squared error of the outputs, over their variance; of several, the mean."""
         triples = zip(outputs, self.exact, self._powers, strict=True)
-        return sum(_power(some - exact) / power for some, exact, power in triples) / len(self.exact)
+        return sum(power(some - exact) / unit for some, exact, unit in triples) / len(self.exact)
 
     def points(self, outputs: Sequence[Array]) -> float | None:
         """Points lost against the float network; None where no output can be judged."""
@@ -167,7 +166,3 @@ class Meter:
     def _bill(self, mapped: MappedProgram, program: QuantizedGraph) -> Bill:
         sent = engine.run(program, self.frames).activity
         return bill(mapped, {name: counts / len(self.x) for name, counts in sent.items()})
-
-
-def _power(x: Array) -> float:
-    return float(products.mean(np.square(x).ravel(), axis=0))
