@@ -85,24 +85,23 @@ class Layer:
         sweep: Sweep,
         fields: Callable[[ConvSynapses | DenseSynapses, Sites], Iterable[Fields]],
         sites: Sites,
-        target: Array,
+        missing: Array,
         *,
         fits: bool,
         centred: bool,
     ) -> Found:
-        """New weights and biases, given the wanted drives (C, S) at the sites.
+        """New weights and biases, given the drive (C, S) that is missing at the sites.
 
         Args:
             sweep: has the messages of the layers before.
             fields: receptive fields of a group at the sites.
             sites: where drives are compared.
-            target: the drives.
+            missing: wanted drive less that of the program, in real units; overwritten.
             fits: whether weights may compensate the errors of other layers.
             centred: whether mean errors are corrected elsewhere.
         """
         groups = self.program.synapses_into(self.population)
         ratio = np.ones(self.population.shape[0])
-        missing = target - self.present(sweep, sites)
         changed: list[tuple[Synapses, Synapses]] = []
         for group in groups:
             if not isinstance(group, ConvSynapses | DenseSynapses) or not self._is_known(group):
@@ -189,10 +188,10 @@ class Layer:
             and not resets
         )
 
-    def present(self, sweep: Sweep, sites: Sites) -> Array:
+    def present(self, currents: list[Int], sites: Sites) -> Array:
         """The drive of the program at the sites, in real units; (C, S)."""
         numbers = self.numbers
-        here = sites.of_trains(sweep.currents(self.population), _mean)
+        here = sites.of_trains(currents, _mean)
         # Right shifts floor; the integer bias includes the mean of that.
         here += np.float32(floor_loss(self.program.synapses_into(self.population)))
         here *= np.float32(1 << self.population.bits_below_weights)

@@ -14,6 +14,7 @@ from snn_compile.ir.graph import Graph, NodeId, Shape
 from snn_compile.ir.quantized import (
     ConvSynapses,
     DenseSynapses,
+    IFNeurons,
     Neurons,
     Population,
     QuantizedGraph,
@@ -157,19 +158,22 @@ class Walk:
         population = quantization.program.graph[name]
         if name not in self.sites or not isinstance(population, Population):
             return quantization
-        quantization = self._with_drives(quantization, population, self.drives[name])
-        return self._with_counts(quantization, name)
+        present = Layer.of(quantization, population).present(
+            self.sweep.currents(population), self.sites[name]
+        )
+        fitted = self._with(quantization, population, self.drives[name] - present)
+        return self._with_counts(fitted, name)
 
-    def _with_drives(
-        self, quantization: Quantization, population: Population, target: Array
+    def _with(
+        self, quantization: Quantization, population: Population, missing: Array
     ) -> Quantization:
-        """A network in which a layer is fitted to drives (C, S) at its sites."""
+        """A network in which a layer makes up for a missing drive (C, S) at its sites."""
         layer, name = Layer.of(quantization, population), population.id
         found = layer.fit(
             self.sweep,
             self.fields,
             self.sites[name],
-            target,
+            missing,
             fits=self.fit.refits,
             centred=self.fit.biases or self.fit.starts is not None,
         )
@@ -188,37 +192,34 @@ class Walk:
         the window. Neurons that are rightly silent have nothing missing, however their drive
         differs from that of the float network.
         """
-        population = self.show(quantization, name)
-        if self.counts is None or not self.counts.knows(population):
-            return quantization
-        sites, scale = self.sites[name], self.counts.worth(population)
-        wanted = self.counts.of_drives(population, self.drives[name])
         best, least = quantization, np.inf
-        for further in reversed(range(COUNT_ROUNDS + 1)):
-            quantization, counts = self._started(quantization, name)
-            missing = wanted - sites.of(counts)
+        for round_number in range(COUNT_ROUNDS + 1):
+            population, program = self.show(quantization, name), quantization.program
+            if self.counts is None or not self.counts.knows(population):
+                break
+            currents = self.sweep.currents(population)
+            population = self.counts.started(program, population, self.sweep, currents)
+            graph = program.graph.edit(replaced=[population])
+            quantization = replace(quantization, program=replace(program, graph=graph))
+            missing = self._missing_counts(population, currents)
             error = float(mean(np.square(missing).ravel(), axis=0))
             if error >= least:
                 break
             best, least = quantization, error
-            if further and self.fit.refits:
+            if round_number < COUNT_ROUNDS and self.fit.refits:
                 missing -= mean(missing, axis=1)[:, None].astype(np.float32)
-                layer = Layer.of(quantization, self.show(quantization, name))
-                target = layer.present(self.sweep, sites) + missing * scale
-                quantization = self._with_drives(quantization, layer.population, target)
+                missing *= self.counts.worth(population)
+                quantization = self._with(quantization, population, missing)
         self.show(best, name)
         return best
 
-    def _started(self, quantization: Quantization, name: NodeId) -> tuple[Quantization, list[Int]]:
-        """A network in which a layer starts from calibrated potentials; its counts by piece."""
-        population, program = self.show(quantization, name), quantization.program
-        if self.counts is None or not self.counts.knows(population):
-            raise TypeError(f"'{name}' does not start from a potential")
-        currents = self.sweep.currents(population)
-        population = self.counts.started(program, population, self.sweep, currents)
-        graph = program.graph.edit(replaced=[population])
-        program = QuantizedGraph(graph, program.window)
-        return replace(quantization, program=program), self.sweep.counts(population, currents)
+    def _missing_counts(self, population: IFNeurons, currents: list[Int]) -> Array:
+        """Spikes that a population should send at its sites less those that it sends, (C, S)."""
+        if self.counts is None:
+            raise TypeError("no counts are known")
+        name = population.id
+        wanted = self.counts.of_drives(population, self.drives[name])
+        return wanted - self.sites[name].of(self.sweep.counts(population, currents))
 
     def show(self, quantization: Quantization, name: NodeId) -> Population:
         """Take the weights of a layer from this network; the layer itself."""

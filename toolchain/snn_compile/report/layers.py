@@ -8,9 +8,15 @@ from math import prod
 from typing import Any
 
 from snn_compile.ir import spiking
-from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.fixedpoint import Int, QFormat
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.quantized import Population, QuantizedGraph, Readout, SparseSynapses
+from snn_compile.ir.quantized import (
+    Neurons,
+    Population,
+    QuantizedGraph,
+    Readout,
+    SparseSynapses,
+)
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.mapping import LayerResources
 from snn_compile.quantize.quantize import LayerNumbers
@@ -51,6 +57,7 @@ def layer_table(
             "neurons": prod(population.shape),
             "synapses": resources[population.id].synapses if population.id in resources else None,
             "weight_bits": numbers[population.id].weight_bits,
+            "payload_bits": _payload_bits(population),
             "threshold": _thresholds(population),
             "saturated_weights": numbers[population.id].saturated,
             "largest_potential": numbers[population.id].largest,
@@ -75,6 +82,11 @@ def _operator(program: QuantizedGraph, population: Population) -> str:
     }
     joined = "+".join(sorted(kind.lower() for kind in kinds))
     return joined + (" join" if len(groups) > 1 else "")
+
+
+def _payload_bits(population: Population) -> int | None:
+    """Of a message, a sign included; None of what sends none."""
+    return QFormat.holding(*population.messages).bits if isinstance(population, Neurons) else None
 
 
 def _thresholds(population: Population) -> list[float] | None:

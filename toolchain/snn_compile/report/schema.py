@@ -113,6 +113,7 @@ class Layer(TypedDict, total=False):
     neurons: int
     synapses: int | None
     weight_bits: int
+    payload_bits: int | None
     threshold: list[float] | None
     saturated_weights: float | None
     rate: float | None
