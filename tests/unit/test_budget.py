@@ -175,6 +175,9 @@ def test_the_memory_is_within_the_budget_and_the_choice_the_best_of_all(kept):
     rows = [list(zip(one["cost"], one["error"], strict=True)) for one in budget["choices"]]
     sums = [tuple(map(sum, zip(*choice, strict=True))) for choice in itertools.product(*rows)]
     spent = sum(one["cost"][one["widths"].index(one["bits"])] for one in budget["choices"])
+    # Every layer has a choice: nothing else takes memory.
+    assert budget["others"] == 0
+    assert budget["uniform"][0]["cost"] == sum(one["cost"][0] for one in budget["choices"])
     least = min(error for cost, error in sums if cost <= spent)
     assert budget["chosen"]["predicted_error"] == pytest.approx(budget["base_error"] + least)
     assert min(chosen.values()) < 8

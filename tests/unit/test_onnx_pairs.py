@@ -73,3 +73,26 @@ def test_squeeze_and_excitation():
     ]
     found = ops(assert_same(model(nodes, ("N", 3, 4, 5), {"w": real(3, 3, 1, 1)})))
     assert found == ["AveragePool", "Conv", "Relu", "Gather", "Product"]
+
+
+@pytest.mark.parametrize(
+    "shapes", [((3, 2, 1), (4,)), ((1, 2, 1), (3, 1, 4)), ((5, 1), (3,)), ((3, 4), (3, 4))]
+)
+@pytest.mark.parametrize("operands", ["t0 c", "c t0"])
+@pytest.mark.parametrize("kind", ["Mul", "Add", "Sub", "Max", "Min"])
+def test_a_constant_that_differs_along_every_axis(kind, operands, shapes):
+    shape, constant = shapes
+    made = joined(node(kind, operands, "y"), shape, constants={"c": real(*constant)})
+    found = ops(assert_same(made))
+    assert found.count("Gather") == (shape != (3, 4))
+    assert "Product" not in found
+
+
+@pytest.mark.parametrize("constant", [(3, 4), (1, 1, 4), (3, 1), (1,)])
+@pytest.mark.parametrize("operands", ["t0 c", "c t0"])
+@pytest.mark.parametrize("kind", ["Greater", "GreaterOrEqual", "Less", "LessOrEqual"])
+def test_a_comparison_with_constants_that_differ_inside_a_channel(kind, operands, constant):
+    shape = (3, 1) if constant == (1, 1, 4) else (3, 4)
+    made = joined(node(kind, operands, "b"), shape, constants={"c": real(*constant)})
+    made.graph.node.append(node("Cast", "b", "y", to=1))
+    assert_same(made)

@@ -36,7 +36,7 @@ UNSUPPORTED = {
         "eval",
     ),
     "div-by": (node("Div", "c x", "y"), IMAGE, {"c": real(8)}, "one number per channel"),
-    "enlarge": (node("Add", "x c", "y"), ("N", 1, 8), {"c": real(4, 8)}, "repeat"),
+    "enlarge": (node("Add", "x c", "y"), ("N", 1, 8), {"c": real(4, 1, 8)}, "repeat"),
     "dropout": (node("Dropout", "x r t", "y"), IMAGE, {"r": F0, "t": np.array(True)}, "eval"),
     "mean-batch": (node("ReduceMean", "x", "y", axes=[0]), IMAGE, {}, "axis 0"),
     "mean-all": (node("ReduceMean", "x", "y"), IMAGE, {}, "axis 0"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recordings import READING, classifier, each, nmnist_bytes, random_events
-from snn_compile import compile_model
+from snn_compile import compile_model, memory
 from snn_compile.cli import main
 from snn_compile.errors import CompileError, UsageError
 from snn_compile.ir.text import to_text
@@ -65,6 +65,23 @@ def test_recordings_of_other_kinds_or_pixels_are_named_all_at_once(tmp_path):
         "real.npy: error[bad-recording]: x must be a list of integers",
     ):
         assert words in said
+
+
+@pytest.mark.parametrize("form", ["bin", "npy"])
+def test_long_recordings_take_no_more_memory_than_they_may(tmp_path, form):
+    """An event of 5 bytes is many numbers while it is counted."""
+    folder(tmp_path, random_events(3), form)
+    if form == "bin":
+        (tmp_path / "one" / "long.bin").write_bytes(bytes(5 * 100_000))
+    else:
+        np.save(tmp_path / "one" / "long.npy", np.zeros(100_000, [(n, np.uint8) for n in "xypt"]))
+    memory.limit_to(8 << 20)
+    try:
+        with pytest.raises(CompileError, match="100,000 events takes 9") as caught:
+            opened(tmp_path)
+    finally:
+        memory.limit_to(None)
+    assert caught.value.code == "too-large"
 
 
 def test_folders_are_compiled_run_and_verified(tmp_path, capsys):

@@ -70,6 +70,9 @@ struct Population {
     // Clip-floor neurons: 1 / threshold.
     Array<double> factor;
     Array<int32_t> cap;
+    // Of both, if it is exact: a potential times this, shifted right by 32 and `scale_shift`.
+    Array<uint32_t> scale;
+    int scale_shift = 0;
     // Lines of piecewise linear neurons, of each lane of a pixel: where they begin, all but the
     // first, [line][lane]; and multiplier, offset and shift, [lane][line][3].
     Array<int64_t> begins, lines;
@@ -144,6 +147,7 @@ struct Group {
     std::vector<std::vector<Run>> runs;  // per output block
     std::vector<size_t> dense_at;        // where an output block starts
     Array<int16_t> squares;  // winograd.hpp: [output block of 16][product][pair of channels][lane][2]
+    int side = 1;  // output pixels in a row of a square, of which a map has whole ones
     std::vector<Run> whole;  // the channels of a pixel
     Array<int32_t> sums;                 // of the weights of each output lane
     Array<int16_t> taps;                 // depthwise: [sign][tap][lane]
@@ -175,11 +179,12 @@ struct Group {
     bool by_strips() const { return !strips.begin.empty(); }
     // Height and width of the padded map that dense products read.
     int map_height() const {
-        return (out.height - 1) * given.stride[0] + (kh() - 1) * given.dilation[0] + 1;
+        return (seen(out.height) - 1) * given.stride[0] + (kh() - 1) * given.dilation[0] + 1;
     }
     int map_width() const {
-        return (out.width - 1) * given.stride[1] + (kw() - 1) * given.dilation[1] + 1;
+        return (seen(out.width) - 1) * given.stride[1] + (kw() - 1) * given.dilation[1] + 1;
     }
+    int seen(int outputs) const { return (outputs + side - 1) / side * side; }
 };
 
 struct Team;

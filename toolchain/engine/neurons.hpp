@@ -244,11 +244,12 @@ SNN_INLINE void with_model(const Population &p, const Answer &answer) {
         case kCubaLif:
             return answer.template spike<CubaLif>();
         case kGraded:
-            return answer.template grade<Graded>();
+            return p.scale.empty() ? answer.template grade<Graded>() : answer.template grade<Scaled>();
         case kProduct:
             return answer.template grade<Product>();
         case kClipFloor:
-            return answer.template grade<ClipFloor>();
+            return p.scale.empty() ? answer.template grade<ClipFloor>()
+                                   : answer.template grade<Scaled>();
         case kPiecewiseLinear:
             return answer.template grade<PiecewiseLinear>();
         case kThresholdDelta:

@@ -38,24 +38,24 @@ class Layer {
     void run(Neurons &neurons, Parts &parts) {
         const int height = p_.shape.height, blocks = p_.shape.padded / lanes_;
         const bool by_rows = height >= parts.count() || height >= blocks;
-        const int unit = by_rows && has_squares() ? 2 : 1;  // rows that are computed together
-        const int size = (by_rows ? height : blocks) / unit;
+        const size_t row = size_t(p_.shape.width) * lanes_;
+        strip_ = rows_of_strip(row);
+        const int unit = by_rows && has_squares() ? strip_ : 1;  // rows that are computed together
+        const int size = by_rows ? (height + unit - 1) / unit : blocks;
         int first, end;
         if (!parts.take(size, first, end)) return;
         if (p_.repeats >= 0) return repeat();
         if (p_.given.wide) return run_wide(neurons);
         sort_groups();
         const int block = p_.block;
-        const size_t row = size_t(p_.shape.width) * lanes_;
-        // Blocks of channels share the squares of two rows.
-        strip_ = blocks > 1 ? 2 : std::clamp(int(kStripBytes / (4 * row)), 1, height);
         grow(work_.held, strip_ * row);
         const size_t room = size_t(tile_) * steps_ * block;
-        grow(work_.part, std::max(room, row));
+        grow(work_.part, std::max(room, strip_ * row));
         grow(work_.sums16, room);
         grow(work_.sums32, room);
         do {
-            const int y0 = by_rows ? first * unit : 0, y1 = by_rows ? end * unit : height;
+            const int y0 = by_rows ? first * unit : 0;
+            const int y1 = by_rows ? std::min(end * unit, height) : height;
             const int b0 = by_rows ? 0 : first, b1 = by_rows ? blocks : end;
             if (stepping_.empty() && !sparse_ && p_.values() && !p_.facts.states)
                 run_strips(neurons, y0, y1, b0, b1);
@@ -72,7 +72,6 @@ class Layer {
     // The rows y0.. to y1 of the blocks of channels b0.. to b1, where sums are equal at each step and
     // neurons keep no state: strips of rows, which answer together.
     void run_strips(Neurons &neurons, int y0, int y1, int b0, int b1) {
-        const size_t row = size_t(p_.shape.width) * lanes_;
         const bool alone = held_.size() == 1;  // then neurons shift the sum
         const int e = alone ? network_.groups[held_[0]].given.exponent : 0;
         int32_t *held = work_.held.data();
@@ -80,7 +79,7 @@ class Layer {
         for (int y = y0; y < y1; y += strip_)
             for (int b = b0; b < b1; ++b) {
                 const int n = std::min(strip_, y1 - y);
-                for (int r = 0; r < n; ++r) sum_held(y + r, b * lanes_, alone, held + r * row);
+                sum_held(y, n, b * lanes_, alone, held);
                 neurons.answer_row(sums, n * columns_, size_t(p_.block), y, 0, b * lanes_);
             }
     }
@@ -96,6 +95,15 @@ class Layer {
             }
             for (int b = b0; b < b1; ++b) run_block(neurons, y, b * lanes_);
         }
+    }
+
+    // Rows that are summed before their neurons answer. What is turned of a strip of squares serves all
+    // channels; eight squares are multiplied at a time.
+    int rows_of_strip(size_t row) const {
+        const int height = p_.shape.height;
+        if (!has_squares()) return std::clamp(int(kStripBytes / (4 * row)), 1, height);
+        const int across = (p_.shape.width + kSquare - 1) / kSquare;
+        return std::min((8 + across - 1) / across * kSquare, (height + kSquare - 1) / kSquare * kSquare);
     }
 
     bool has_squares() const {
@@ -116,7 +124,7 @@ class Layer {
             }
             if (source(g).given.held) {
                 held_.push_back(i);
-                scratch(i).squares.pair = -1;
+                scratch(i).squares.first = -1;
                 lay_out_maps(g, 1, scratch(i));  // one step: products, whatever the density
             } else {
                 stepping_.push_back(i);
@@ -156,9 +164,10 @@ class Layer {
                 dense_products(g, data, row, rows, c0, lanes_, into, into_row);
             if (!k) continue;
             for (int r = 0; r < rows; ++r)
-                for (int c = 0; c < lanes_; ++c) {
-                    int32_t &sum = to[r * to_row + c];
-                    sum = int32_t(uint32_t(sum) + (uint32_t(into[r * into_row + c]) << (8 * k)));
+                for (int c = 0; c < lanes_; c += kLanes) {
+                    int32_t *sum = to + r * to_row + c;
+                    const auto more = Lanes<int32_t>::at(into + r * into_row + c) << int(8 * k);
+                    (Lanes<int32_t>::at(sum) + more).to(sum);
                 }
         }
         take_zero_out(g, rows, c0, to, to_row);
@@ -167,18 +176,12 @@ class Layer {
     void take_zero_out(const Group &g, int rows, int c0, int32_t *to, size_t to_row) const {
         const int64_t zero = messages(g).zero;
         if (!zero) return;
-        for (int r = 0; r < rows; ++r)
-            for (int c = 0; c < lanes_; ++c) {
-                int32_t &sum = to[r * to_row + c];
-                sum = int32_t(uint32_t(sum) - uint32_t(zero) * uint32_t(g.sums[c0 + c]));
-            }
-    }
-
-    // The products of row y, from squares.
-    void sum_squares(const Group &g, GroupScratch &from, int y, int c0, int32_t *to) const {
-        for (int c = 0; c < lanes_; c += kLanes)
-            square_products(g, from.maps[0], y, c0 + c, to + c, lanes_, from.squares);
-        take_zero_out(g, p_.shape.width, c0, to, lanes_);
+        for (int c = 0; c < lanes_; c += kLanes, to += kLanes) {
+            const auto at_zero =
+                Lanes<int32_t>::at(g.sums.data() + c0 + c) * Lanes<int32_t>::all(int32_t(zero));
+            for (int r = 0; r < rows; ++r)
+                (Lanes<int32_t>::at(to + r * to_row) - at_zero).to(to + r * to_row);
+        }
     }
 
     size_t map_at(const Group &g, int y, int x) const {
@@ -187,28 +190,42 @@ class Layer {
                g.map_channels;
     }
 
-    // What is the same at every step, of all pixels of row y: (columns, lanes).
+    // What is the same at every step, of all pixels of `rows` rows from y on: (rows, columns, lanes).
     // `alone`: there is one group, whose exponent is left to the neurons.
-    void sum_held(int y, int c0, bool alone, int32_t *held) {
-        const size_t n = size_t(p_.shape.width) * lanes_;
+    void sum_held(int y, int rows, int c0, bool alone, int32_t *held) {
+        const size_t row = size_t(p_.shape.width) * lanes_;
         for (size_t i = 0; i < held_.size(); ++i) {
             const Group &g = network_.groups[held_[i]];
-            int32_t *to = i ? work_.part.data() : held;
             GroupScratch &from = scratch(held_[i]);
-            const int e = g.given.exponent, left = std::max(e, 0), right = std::max(-e, 0);
-            if (i && g.one_to_one() && from.maps.size() == 1 && !messages(g).zero) {
-                add_one_to_one(g, from.maps[0].data.data() + map_at(g, y, 0),
-                               size_t(g.given.stride[1]) * g.map_channels, p_.shape.width, c0,
-                               lanes_, left, right, held);
+            const size_t step = size_t(g.given.stride[1]) * g.map_channels;
+            if (i && adds_by_itself(i)) {
+                const Shift before(i == 1 ? network_.groups[held_[0]].given.exponent : 0);
+                for (int r = 0; r < rows; ++r)
+                    add_one_to_one(g, from.maps[0].data.data() + map_at(g, y + r, 0), step,
+                                   p_.shape.width, c0, lanes_, before, held + r * row);
                 continue;
             }
-            if (!g.squares.empty() && from.maps.size() == 1)
-                sum_squares(g, from, y, c0, to);
-            else
-                products(g, from, map_at(g, y, 0), size_t(g.given.stride[1]) * g.map_channels,
-                         p_.shape.width, c0, to, lanes_);
-            if (!alone && (e || i)) add_shifted(to, n, left, right, i ? held : nullptr, held);
+            int32_t *to = i ? work_.part.data() : held;
+            if (!g.squares.empty() && rows > 1) {
+                for (int c = 0; c < lanes_; c += kLanes)
+                    square_products(g, from.maps[0], y, rows, c0 + c, to + c, lanes_, from.squares);
+                take_zero_out(g, rows * p_.shape.width, c0, to, lanes_);
+            } else {
+                for (int r = 0; r < rows; ++r)
+                    products(g, from, map_at(g, y + r, 0), step, p_.shape.width, c0, to + r * row,
+                             lanes_);
+            }
+            const Shift shift(g.given.exponent);
+            const bool later = !i && held_.size() > 1 && adds_by_itself(1);
+            if (!alone && !later && (g.given.exponent || i))
+                add_shifted(to, rows * row, shift.left, shift.right, i ? held : nullptr, held);
         }
+    }
+
+    // Whether the products of a group are added where they are made.
+    bool adds_by_itself(size_t i) {
+        const Group &g = network_.groups[held_[i]];
+        return g.one_to_one() && scratch(held_[i]).maps.size() == 1 && !messages(g).zero;
     }
 
     // Sums of one group for a tile from column x0 on, before its exponent: (tile, steps, block).
@@ -247,7 +264,7 @@ class Layer {
         const int block = p_.block;
         const size_t step = size_t(block), pixel = step * steps_;
         const bool only_held = stepping_.empty() && !sparse_;
-        sum_held(y, c0, false, work_.held.data());
+        sum_held(y, 1, c0, false, work_.held.data());
         // A group whose sums the neurons take as they are, and one that they add by themselves.
         int direct = -1, tap = -1;
         if (held_.empty() && !sparse_) find_direct(direct, tap);

@@ -67,6 +67,51 @@ int block_of(const Shape &s) {
     return block;
 }
 
+// The factor 2**(32 + shift) * numerator / denominator, rounded up: `true` if the upper 32 bits of its
+// products, shifted right, are the floor of every V * numerator / denominator with V up to `most`.
+//
+// The fraction of a quotient is at most 1 - 1 / denominator. What rounding adds to V times the factor has
+// to be less than a denominator's part of 2**(32 + shift).
+bool factor_of(uint64_t numerator, uint64_t denominator, uint64_t most, int shift, uint32_t &to) {
+    if (most * numerator < denominator) return to = 0, true;
+    const int common = __builtin_ctzll(numerator | denominator);
+    numerator >>= common, denominator >>= common;
+    const int up = 32 + shift;
+    if (up + 64 - __builtin_clzll(numerator) > 63) return false;
+    const uint64_t exact = numerator << up, factor = (exact + denominator - 1) / denominator;
+    const uint64_t excess = factor * denominator - exact;  // below the denominator
+    if (factor >> 32 || (excess && most > ((uint64_t(1) << up) - 1) / excess)) return false;
+    to = uint32_t(factor);
+    return true;
+}
+
+// One product instead of two in double precision, if there is a shift with which it is exact in all
+// channels.
+void scale(const snn_population &given, Population &p) {
+    const bool divides = given.kind == kClipFloor;
+    const Parameters<int32_t> &own = p.narrow;
+    if ((!divides && given.kind != kGraded) || !p.narrow_state() || given.low || given.limit <= 0) return;
+    const size_t n = divides ? own.threshold.size() : own.multiplier.size();
+    Array<uint32_t> factors(n);
+    for (int shift = 0; shift <= 20; ++shift) {
+        bool exact = true;
+        for (size_t i = 0; exact && i < n; ++i) {
+            if (int(i % p.shape.padded) >= p.shape.channels) continue;  // padding sends 0
+            const uint64_t numerator = divides ? 1 : uint64_t(own.multiplier[i]);
+            const uint64_t denominator = divides ? uint64_t(own.threshold[i])
+                                                 : uint64_t(1) << own.shift[i];
+            // Larger potentials send the largest value, with a factor that is rounded up as well.
+            const uint64_t enough = numerator ? (given.high + 1) * denominator / numerator + 1 : 1;
+            const uint64_t most = std::min(uint64_t(given.limit), enough);
+            exact = factor_of(numerator, denominator, most, shift, factors[i]);
+        }
+        if (!exact) continue;
+        p.scale = std::move(factors);
+        p.scale_shift = shift;
+        return;
+    }
+}
+
 Population population(const snn_population &given) {
     Population p;
     p.given = given;
@@ -87,6 +132,7 @@ Population population(const snn_population &given) {
             p.factor.push_back(factor);
             p.cap.push_back(int32_t(std::min(enough, double(given.limit))));
         }
+        scale(given, p);
         if (given.kind == kClipFloor)
             for (const int32_t threshold : p.narrow.threshold) p.factor.push_back(1.0 / threshold);
     }
@@ -245,39 +291,69 @@ void pack_dense(Group &g, const Shape &source, const int8_t *weight) {
 #endif
 }
 
-// Four numbers for three: what winograd.hpp multiplies with, twice as large.
-void doubled(const int (&g)[3], int (&to)[4]) {
-    to[0] = 2 * g[0];
-    to[1] = g[0] + g[1] + g[2];
-    to[2] = g[0] - g[1] + g[2];
-    to[3] = 2 * g[2];
+// Six numbers for three: what winograd.hpp multiplies with.
+void combined(const int (&g)[3], int (&to)[kSeen]) {
+    const int outer = g[0] + g[2], twice = g[0] + 4 * g[2];
+    to[0] = 6 * g[0];
+    to[1] = outer + g[1];
+    to[2] = outer - g[1];
+    to[3] = twice + 2 * g[1];
+    to[4] = twice - 2 * g[1];
+    to[5] = 6 * g[2];
 }
 
-// Weights for squares of pixels, where these are faster and four times any sum fits 32 bits.
-void pack_squares(Group &g, const Population &source, const int8_t *weight) {
+// Whether squares of pixels are faster than plain products, in cycles for each pair of channels. Their
+// weights are many: what does not fit the second-level cache comes from the next one for each stimulus.
+bool squares_pay(const Group &g, int channels) {
+    const double pixels = double(g.out.pixels());
+    const double squares = double(g.seen(g.out.height)) * g.seen(g.out.width) / (kSquare * kSquare);
+    constexpr double kSixteenBits = kBytes / 2, kPlain = kSixteenBits * kGroup / 2;
+    const double bytes = 2.0 * kProducts * channels * g.out.padded;
+    const double cached = bytes < (256 << 10) ? 32 : 8;  // bytes a cycle
+    const double turned = 12 * squares * kSquare * kSquare / (kBytes / 4);
+    return squares * kProducts / kSixteenBits + 2 * kProducts / cached + turned / channels +
+               turned / g.out.padded <
+           pixels * 9 / kPlain;
+}
+
+// Whether a group takes squares: where they are faster, and 64 times any sum fits 32 bits.
+bool takes_squares(Group g, const Population &source, const int8_t *weight) {
     const snn_synapses &s = g.given;
     const bool three = g.kh() == 3 && g.kw() == 3 && s.stride[0] == 1 && s.stride[1] == 1 &&
                        s.dilation[0] == 1 && s.dilation[1] == 1 && s.groups == 1;
-    if (kGroup != 2 || !three || g.flat || !source.values() || !source.given.held ||
-        g.out.height % 2 || g.out.width % 2 || g.map_channels % kLanes)
-        return;
-    const size_t per_channel = size_t(source.shape.channels) * 9, channels = size_t(g.map_channels);
+    const int channels = source.shape.channels;
+    if (!three || g.flat || !source.values() || !source.given.held || source.planes != 1 ||
+        channels % kLanes)
+        return false;
+    g.side = kSquare;
+    if (!squares_pay(g, channels)) return false;
+    const int64_t span = source.given.high - std::min<int64_t>(source.given.low, 0);
+    const size_t per_channel = size_t(channels) * 9;
     for (int o = 0; o < g.out.channels; ++o) {
-        int64_t magnitude = 0;
-        for (size_t k = 0; k < per_channel; ++k) magnitude += std::abs(weight[o * per_channel + k]);
-        if (magnitude * 255 >= int64_t(1) << 29) return;
+        int64_t positive = 0, negative = 0;
+        for (size_t k = 0; k < per_channel; ++k) {
+            const int w = weight[o * per_channel + k];
+            (w > 0 ? positive : negative) += w;
+        }
+        if (std::max(positive, -negative) * span > kLargestSum) return false;
     }
-    g.whole.push_back({0, int32_t(channels / kGroup)});
-    g.squares.assign(g.out.padded * kSquare * channels, 0);
+    return true;
+}
+
+void pack_squares(Group &g, const int8_t *weight) {
+    const size_t channels = size_t(g.map_channels), per_channel = channels * 9;
+    g.whole.push_back({0, int32_t(channels / 2)});
+    g.squares.assign(g.out.padded * kProducts * channels, 0);
     for (int o = 0; o < g.out.channels; ++o)
-        for (int i = 0; i < source.shape.channels; ++i) {
+        for (size_t i = 0; i < channels; ++i) {
             const int8_t *w = weight + o * per_channel + i * 9;
-            int down[3][4], both[4];
-            for (int b = 0; b < 3; ++b) doubled({w[b], w[3 + b], w[6 + b]}, down[b]);
-            for (int a = 0; a < 4; ++a) {
-                doubled({down[0][a], down[1][a], down[2][a]}, both);
-                for (int b = 0; b < 4; ++b) {
-                    const size_t product = (o / kLanes * kSquare + a * 4 + b) * channels * kLanes;
+            int down[3][kSeen], both[kSeen];
+            for (int b = 0; b < 3; ++b) combined({w[b], w[3 + b], w[6 + b]}, down[b]);
+            for (int a = 0; a < kSeen; ++a) {
+                combined({down[0][a], down[1][a], down[2][a]}, both);
+                for (int b = 0; b < kSeen; ++b) {
+                    const size_t product =
+                        (o / kLanes * kProducts + a * kSeen + b) * channels * kLanes;
                     g.squares[product + (i / 2 * kLanes + o % kLanes) * 2 + i % 2] = int16_t(both[b]);
                 }
             }
@@ -407,8 +483,9 @@ Group group(const snn_network &network, const snn_synapses &given) {
         }
         pack_rows(g, source.shape, source.signs, given.weight);
     }
+    if (takes_squares(g, source, given.weight)) g.side = kSquare;
     pack_dense(g, source.shape, given.weight);
-    pack_squares(g, source, given.weight);
+    if (g.side > 1) pack_squares(g, given.weight);
     return g;
 }
 

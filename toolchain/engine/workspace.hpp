@@ -124,7 +124,7 @@ struct Team {
 // From (H, W, C) lanes to a caller's (C, H, W).
 template <class From, class To>
 void natural_order(const Shape &s, const From &from, To to) {
-    constexpr size_t kPixels = 16;  // whose channels stay in the first-level cache
+    constexpr size_t kPixels = 64;  // whose channels stay in the first-level cache
     for (size_t first = 0; first < s.pixels(); first += kPixels)
         for (int c = 0; c < s.channels; ++c)
             for (size_t i = first; i < std::min(first + kPixels, s.pixels()); ++i)

@@ -114,6 +114,7 @@ def too_large(made: Network, node: Input) -> list[CompileError]:
             f"its parameters take {size:,} bytes; an ONNX file holds {MAX_SIZE:,}",
             code="onnx-size",
             origin=node.origin,
+            hint="emit it for another backend",
         )
     ]
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
 from snn_compile.ir import spiking
-from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
+from snn_compile.ir.fixedpoint import Int, QTensor, arithmetic_shift, round_half_even
+from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
     VOLTAGE_LIMIT,
     ConvSynapses,
@@ -22,7 +24,7 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import Float, Reset
 from snn_compile.ir.stages import SpikingGraph
-from snn_compile.numerics.products import mean, times_integers
+from snn_compile.numerics.products import blas, mean, times_integers
 from snn_compile.quantize.few_bits import least_error
 from snn_compile.quantize.neurons import in_fixed_point
 from snn_compile.quantize.quantize import LayerNumbers, Quantization, floor_loss
@@ -39,8 +41,8 @@ FREE = (spiking.GradedNeurons, spiking.ClipFloorNeurons, spiking.IFNeurons)
 """Neurons whose channels may have any unit."""
 WIDEST = 2048
 """Fan-in above which a layer keeps its nearest integers: the cost is cubic."""
-Fields = tuple[slice, Int, Moments]
-"""Rows of a group's weights, the receptive fields (K, S) that they share, and the moments."""
+Fields = tuple[slice, Moments]
+"""Rows of a group's weights, and the receptive fields that they share with their moments."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,40 +87,49 @@ class Layer:
         sweep: Sweep,
         fields: Callable[[ConvSynapses | DenseSynapses, Sites], Iterable[Fields]],
         sites: Sites,
-        missing: Array,
+        target: Array,
+        missing: Array | None = None,
         *,
         fits: bool,
         centred: bool,
     ) -> Found:
-        """New weights and biases, given the drive (C, S) that is missing at the sites.
+        """New weights and biases, given the wanted drives (C, S) at the sites.
 
         Args:
             sweep: has the messages of the layers before.
             fields: receptive fields of a group at the sites.
             sites: where drives are compared.
-            missing: wanted drive less that of the program, in real units; overwritten.
+            target: the drives.
+            missing: (C, S) what is missing of them, where another measure than they says it.
             fits: whether weights may compensate the errors of other layers.
             centred: whether mean errors are corrected elsewhere.
         """
         groups = self.program.synapses_into(self.population)
         ratio = np.ones(self.population.shape[0])
+        fitted = [group for group in groups if self._is_fitted(group)]
+        found = {group.id: fields(group, sites) for group in fitted}
+        if missing is not None:
+            missing = missing[:, sites.by_halves]
+        elif len(fitted) == len(groups) and sweep.is_constant(groups):
+            found = {key: list(each) for key, each in found.items()}
+            present = self._present(_sums(fitted, found), sites, groups)
+            missing = target[:, sites.by_halves] - present
+        else:
+            sums = sites.of_trains(sweep.currents(self.population), _mean)[:, sites.by_halves]
+            missing = target[:, sites.by_halves] - self._present(sums, sites, groups)
         changed: list[tuple[Synapses, Synapses]] = []
-        for group in groups:
-            if not isinstance(group, ConvSynapses | DenseSynapses) or not self._is_known(group):
-                continue
-            if group.id in self.numbers.given:  # integers of the user's file are no errors
-                continue
+        for group in fitted:
             step = self._step(group)
             n_steps = sweep.pieces(group.inputs[0])[0].shape[-2]
             old = group.weight.values.reshape(len(step), -1)
             new = old.copy()
-            for rows, columns, moments in fields(group, sites):
+            for rows, moments in found[group.id]:
                 exact = self._exact(group)[rows]
                 # The residual with exact weights: the rest is only this group's rounding.
                 rounded = (old[rows] * step[rows, None] - exact) / n_steps
-                missing[rows] += times_integers(rounded, columns)
+                missing[rows] += times_integers(rounded, moments.fields)
                 if fits:
-                    exact = exact + refit(columns, missing[rows], moments) * n_steps
+                    exact = exact + refit(missing[rows], moments) * n_steps
                 if self._has_free_units(groups):
                     of_rows, new[rows] = least_error(
                         exact, step[rows], moments, _limit(group), centred=centred
@@ -127,7 +138,7 @@ class Layer:
                 else:
                     new[rows] = _rounded(exact / step[rows, None], group, moments)
                 now = (new[rows] * step[rows, None] - self._exact(group)[rows]) / n_steps
-                missing[rows] -= times_integers(now, columns)
+                missing[rows] -= times_integers(now, moments.fields)
             weight = QTensor(new.reshape(group.weight.shape), group.weight.format)
             changed.append((group, replace(group, weight=weight)))
         shift = mean(missing, axis=1) / (self.numbers.unit * ratio)
@@ -188,19 +199,24 @@ class Layer:
             and not resets
         )
 
-    def present(self, currents: list[Int], sites: Sites) -> Array:
-        """The drive of the program at the sites, in real units; (C, S)."""
+    def _present(self, here: Array, sites: Sites, groups: tuple[Synapses, ...]) -> Array:
+        """The drive of the program at the sites, in real units; (C, S), from its mean sums."""
         numbers = self.numbers
-        here = sites.of_trains(currents, _mean)
         # Right shifts floor; the integer bias includes the mean of that.
-        here += np.float32(floor_loss(self.program.synapses_into(self.population)))
+        here += np.float32(floor_loss(groups))
         here *= np.float32(1 << self.population.bits_below_weights)
-        here += sites.along(np.broadcast_to(numbers.bias, self.population.shape))
+        bias = sites.along(np.broadcast_to(numbers.bias, self.population.shape))
+        here += bias[:, sites.by_halves]
         here *= numbers.unit[:, None].astype(np.float32)
         return here
 
-    def _is_known(self, group: ConvSynapses | DenseSynapses) -> bool:
-        """Whether rows of weights are channels, with a moderate number of weights in each."""
+    def _is_fitted(self, group: Synapses) -> TypeGuard[ConvSynapses | DenseSynapses]:
+        """Whether rows of weights are channels, with a moderate number of weights in each.
+
+        Integers of the user's file are no errors.
+        """
+        if not isinstance(group, ConvSynapses | DenseSynapses) or group.id in self.numbers.given:
+            return False
         n_rows, n_weights = len(group.weight.values), prod(group.weight.shape[1:])
         return n_rows == self.population.shape[0] and n_weights <= WIDEST
 
@@ -217,6 +233,18 @@ class Layer:
         return exact.weight.reshape(exact.weight.shape[0], -1)
 
 
+def _sums(
+    groups: Sequence[ConvSynapses | DenseSynapses], fields: Mapping[NodeId, Iterable[Fields]]
+) -> Array:
+    """Summed input of a layer at its sites, (C, S) float32: all of it, where steps are the same."""
+    total: Int | int = 0
+    for group in groups:
+        weight = group.weight.values.reshape(len(group.weight.values), -1).astype(np.float64)
+        parts = [blas(weight[rows], moments.fields.wide) for rows, moments in fields[group.id]]
+        total = total + arithmetic_shift(np.concatenate(parts).astype(np.int64), group.exponent)
+    return np.asarray(total).astype(np.float32)
+
+
 def _mean(trains: Int) -> Float:
     """Mean over the steps of a window: (..., T, S) to (..., S)."""
     mean_of_steps: Float = total(trains) / trains.shape[-2]
@@ -225,6 +253,8 @@ def _mean(trains: Int) -> Float:
 
 def total(trains: Int) -> Int:
     """Sum over the steps of a window: (..., T, B) to (..., B)."""
+    if trains.shape[-2] == 1:
+        return trains[..., 0, :]
     summed: Int = trains.sum(axis=-2, dtype=np.int64)
     return summed
 

@@ -24,6 +24,7 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics.products import mean
 from snn_compile.passes import PassResult, counted
 from snn_compile.quantize.calibrate_potentials import MeanCounts
+from snn_compile.quantize.fit_layer import FEW_BITS as FEW_BITS
 from snn_compile.quantize.fit_layer import Fields, Layer, total
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.refit import Moments
@@ -140,13 +141,13 @@ class Walk:
         return replace(self, drives=dict(self.drives), sweep=self.sweep.branch(), kept={})
 
     def fields(self, group: ConvSynapses | DenseSynapses, sites: Sites) -> Iterable[Fields]:
-        """Receptive fields of a group's neurons at the sites, and their moments."""
+        """Receptive fields of a group's neurons at the sites, with their moments."""
         if group.id in self.kept:
             return self.kept[group.id]
         pieces = [total(trains) for trains in self.sweep.pieces(group.inputs[0])]
         found = (
-            (rows, columns, Moments.of(columns, sites.samples))
-            for rows, columns in sites.fields(group, pieces)
+            (rows, Moments.of(fields, sites.n_first))
+            for rows, fields in sites.fields(group, pieces)
         )
         return self.kept.setdefault(group.id, list(found)) if self.keeps else found
 
@@ -158,21 +159,23 @@ class Walk:
         population = quantization.program.graph[name]
         if name not in self.sites or not isinstance(population, Population):
             return quantization
-        present = Layer.of(quantization, population).present(
-            self.sweep.currents(population), self.sites[name]
-        )
-        fitted = self._with(quantization, population, self.drives[name] - present)
+        fitted = self._with(quantization, population, self.drives[name])
         return self._with_counts(fitted, name)
 
     def _with(
-        self, quantization: Quantization, population: Population, missing: Array
+        self,
+        quantization: Quantization,
+        population: Population,
+        target: Array,
+        missing: Array | None = None,
     ) -> Quantization:
-        """A network in which a layer makes up for a missing drive (C, S) at its sites."""
+        """A network in which a layer has the target drives (C, S), or makes up for missing ones."""
         layer, name = Layer.of(quantization, population), population.id
         found = layer.fit(
             self.sweep,
             self.fields,
             self.sites[name],
+            target,
             missing,
             fits=self.fit.refits,
             centred=self.fit.biases or self.fit.starts is not None,
@@ -209,7 +212,7 @@ class Walk:
             if round_number < COUNT_ROUNDS and self.fit.refits:
                 missing -= mean(missing, axis=1)[:, None].astype(np.float32)
                 missing *= self.counts.worth(population)
-                quantization = self._with(quantization, population, missing)
+                quantization = self._with(quantization, population, self.drives[name], missing)
         self.show(best, name)
         return best
 
@@ -230,13 +233,14 @@ class Walk:
         self.sweep.replace_weights(program, list(program.synapses_into(population)))
         return population
 
-    def pass_on(self, quantization: Quantization, name: NodeId) -> None:
-        """Compute the messages of a layer as it is in this network."""
+    def pass_on(self, quantization: Quantization, name: NodeId) -> Quantization:
+        """Compute the messages of a layer as it is in this network; the network."""
         population = self.show(quantization, name)
         self.drives.pop(name, None)
         self.kept.clear()
         if isinstance(population, Neurons):
             self.sweep.advance(population, self.sweep.currents(population))
+        return quantization
 
 
 def foreseen(

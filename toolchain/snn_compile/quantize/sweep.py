@@ -6,7 +6,7 @@ fixed point, changes the layer, and computes its messages.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import copy
 from math import prod
 from typing import TypeVar
@@ -56,6 +56,11 @@ class Sweep:
     def pieces(self, source: NodeId) -> list[Int]:
         """Messages of a population, (*shape, T or 1, B), piece by piece."""
         return [values[source] for values in self._values]
+
+    def is_constant(self, groups: Iterable[Synapses]) -> bool:
+        """Whether these groups carry the same messages in all steps of a window."""
+        sources = {group.inputs[0] for group in groups}
+        return all(values[source].shape[-2] == 1 for values in self._values for source in sources)
 
     def replace_weights(self, program: QuantizedGraph, groups: list[Synapses]) -> None:
         """Continue with other weights in these groups, from ``program``."""

@@ -22,7 +22,7 @@ from snn_compile.ir.expression import X, apply, evaluate
 from snn_frontends.onnx.builder import Builder
 from snn_frontends.onnx.call import INTEGERS, Call
 from snn_frontends.onnx.layout import plain, reorder_axes
-from snn_frontends.onnx.operators import functions
+from snn_frontends.onnx.operators import composition
 from snn_frontends.onnx.operators.arithmetic import affine
 from snn_frontends.onnx.values import Constant, Grid, Tensor
 
@@ -218,7 +218,7 @@ def _signs(call: Call, x: Tensor) -> Tensor:
         )
     negative = apply("greater", 0.0, X)
     step = float(scale.item())
-    return functions.of(call, x, apply("sub", step, apply("mul", negative, 2 * step)))
+    return composition.of(call, x, apply("sub", step, apply("mul", negative, 2 * step)))
 
 
 def carrier(call: Call, x: Tensor, grid: Grid) -> Tensor:

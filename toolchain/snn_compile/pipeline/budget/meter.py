@@ -14,7 +14,8 @@ from snn_compile.convert.linear import Float
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.lowering import completion, decodings_of
+from snn_compile.lowering import completion
+from snn_compile.lowering.borders import decodings_of
 from snn_compile.mapping import Bill, MappedProgram, bill, map_program
 from snn_compile.mapping.placement_file import PlacementFile
 from snn_compile.numerics import products

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from snn_compile.report import figures
+from snn_compile.report import cost_figures, figures
 from snn_compile.report.page.network import section_of
 
 WIDTH, HEIGHT = 232, 64
@@ -117,7 +117,7 @@ def _figures(layer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if known("output_share") is not None:
         yield "share of the output's error", figures.percent(layer["output_share"])
     for name in ("energy", "time"):
-        if text := figures.estimate(known(name)):
+        if text := cost_figures.estimate(known(name)):
             yield {"energy": "energy", "time": "time of a step"}[name], text
 
 
