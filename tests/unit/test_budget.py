@@ -148,7 +148,7 @@ def test_in_rate_coding_layers_of_every_width_start_from_calibrated_potentials(n
     assert np.array_equal(*(group.weight.values for group in groups))
     for population in narrow.populations[:-1]:
         start = population.initial_potential.values / population.threshold.values[:, None, None]
-        assert np.unique(start.round(2)).size > len(start)
+        assert (start != 0.5).mean() > 0.8
 
 
 def compiled(network, **options):

@@ -170,6 +170,7 @@ class MeanCounts:
         population: IFNeurons,
         sweep: Sweep,
         currents: list[Int],
+        rounds: int = ROUNDS,
     ) -> IFNeurons:
         """The population with initial potentials for which its mean counts are these."""
         full = self.scales[population.id][:, None, None]
@@ -177,7 +178,7 @@ class MeanCounts:
             means[population.id].reshape(population.shape) * self.n_steps / full
             for means in self.means
         ]
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             counts = np.concatenate(sweep.counts(population, currents), axis=-1)
             missing = _trusted(
                 *(
