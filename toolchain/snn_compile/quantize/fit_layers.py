@@ -38,8 +38,8 @@ MAX_SAMPLES = 1024
 MESSAGES = 1 << 24
 """Maximal number of samples, and of messages of the largest layer, of the fit."""
 SPIKES = 2
-"""As many times more messages if they are spikes over time, of a byte: cifar10_resnet20 at T = 8 has
-256 samples, not 128, and 7 % less error of the outputs."""
+"""As many times more messages if they are spikes over time, of a byte: cifar10_resnet20 at T = 8
+has 256 samples, not 128, and 7 % less error of the outputs."""
 MAX_SITES = 1 << 14
 """Positions of a layer's maps, over all samples, of the fit."""
 COUNT_ROUNDS = 2
