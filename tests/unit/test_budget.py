@@ -134,6 +134,23 @@ def test_layers_are_fitted_as_a_whole_network_is_at_the_largest_width(network):
     assert np.array_equal(*(group.weight.values for group in groups))  # its input is the same
 
 
+def test_in_rate_coding_layers_of_every_width_start_from_calibrated_potentials(network):
+    """Their weights are those that the network as a whole has, whose first input is the same."""
+    options = CompileOptions(target="unlimited", timesteps=8)
+    path, images = network
+    folded = check_model(path, options).folded
+    statistics, coding = calibrate(folded, images), coding_of(options, "rate")
+    parts = folded, statistics, Samples(images)
+    narrow = at_widths(*parts, options, coding, (8, 3)).at[3].program
+    whole = lower(*parts, options.override({"weight_bits": 3}), coding).program
+    first = narrow.populations[0]
+    groups = [program.synapses_into(first)[0] for program in (narrow, whole)]
+    assert np.array_equal(*(group.weight.values for group in groups))
+    for population in narrow.populations[:-1]:
+        start = population.initial_potential.values / population.threshold.values[:, None, None]
+        assert (start != 0.5).mean() > 0.8
+
+
 def compiled(network, **options):
     path, images = network
     given = {"calibrate": images, "emit": (), **options}

@@ -68,6 +68,19 @@ class Start:
 
 
 @dataclass(frozen=True, eq=False)
+class Spent:
+    """What a network costs.
+
+    Attributes:
+        total: bytes or microjoules of the network.
+        layers: of each layer; other things may have a share in the total.
+    """
+
+    total: float
+    layers: Mapping[NodeId, float]
+
+
+@dataclass(frozen=True, eq=False)
 class Meter:
     """Measures networks in integers on calibration samples.
 
@@ -142,22 +155,17 @@ class Meter:
         """
         return map_program(program, self.board, placement).graph
 
-    def by_layer(self, mapped: MappedProgram, quantity: str) -> dict[NodeId, float]:
-        """Bytes or microjoules of each layer."""
+    def spent(self, mapped: MappedProgram, quantity: str) -> Spent:
+        """Bytes or microjoules of a network, and of its layers."""
         if quantity == MEMORY:
-            found: dict[NodeId, float] = {}
+            layers: dict[NodeId, float] = {}
             for placed in mapped.placements:
                 bits = placed.demand.synapse_memory_bits
-                found[placed.population] = found.get(placed.population, 0.0) + bits / 8
-            return found
-        shares = self._bill(mapped, mapped.program).layers.items()
-        return {name: MICRO * share.energy.value for name, share in shares}
-
-    def spent(self, mapped: MappedProgram, quantity: str) -> float:
-        """Bytes or microjoules of a network."""
-        if quantity == MEMORY:
-            return sum(self.by_layer(mapped, quantity).values())
-        return self.energy(mapped, mapped.program)
+                layers[placed.population] = layers.get(placed.population, 0.0) + bits / 8
+            return Spent(sum(layers.values()), layers)
+        found = self._bill(mapped, mapped.program)
+        layers = {name: MICRO * share.energy.value for name, share in found.layers.items()}
+        return Spent(MICRO * found.dynamic.value, layers)
 
     def energy(self, mapped: MappedProgram, program: QuantizedGraph) -> float:
         """Microjoules of a network on its cores with the messages that a network sends."""
