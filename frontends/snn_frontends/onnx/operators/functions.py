@@ -8,7 +8,7 @@ import numpy as np
 
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
-from snn_compile.ir.expression import Expression, X, apply
+from snn_compile.ir.expression import Expression, Number, X, apply
 from snn_compile.numerics import special
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.operators import pairs
