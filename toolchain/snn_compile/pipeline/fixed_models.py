@@ -35,8 +35,6 @@ from snn_compile.sim import bounds
 from snn_compile.sim.reference import join_runs
 from snn_compile.targets.target import Target
 
-FACTS = {"network": SPIKING, "coding": "rate"}
-"""Properties that decide which options apply."""
 QUANTIZING = ("weight_bits", "input_bits", "state_bits", "layers")
 """Options of networks that are quantized."""
 CONVENTIONS = ("nir_dt", "nir_reset", "nir_reset_delay", "nir_producer")
@@ -77,7 +75,8 @@ def prepare_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> Prep
     with journal.timed("import"):
         imported = frontend.read_fixed(task.path, options)
     journal.add_findings(imported.findings)
-    journal.add_findings([*assemble.ignored(options, FACTS), *_not_quantized(options)])
+    facts = {"network": SPIKING, "coding": imported.window.coding}
+    journal.add_findings([*assemble.ignored(options, facts), *_not_quantized(options)])
     outputs = named_outputs(imported.output_shapes, options)
     samples = _samples(imported, task, outputs)
     options = with_class_names(options, samples)
@@ -94,8 +93,8 @@ def prepare_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> Prep
     }
     expected = expected_in_order(outputs, samples.evaluate, decodings)
     given = GivenNetwork(program, encoding, decodings, expected)
-    facts = {"input_shape": list(imported.input_shape), "weights": imported.n_weights}
-    in_effect = options.in_effect(FACTS, assemble.used(program, arrival.coding))
+    of_file = {"input_shape": list(imported.input_shape), "weights": imported.n_weights}
+    in_effect = options.in_effect(facts, assemble.used(program, arrival.coding))
     return PreparedNetwork(
         program,
         encoding,
@@ -105,7 +104,7 @@ def prepare_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> Prep
         options.emit,
         task.provenance,
         partial(given.evaluated, samples.evaluate),
-        partial(assemble.report, task.path, in_effect, facts, given.numbers(), None, journal),
+        partial(assemble.report, task.path, in_effect, of_file, given.numbers(), None, journal),
         None,
         task.placement,
     )

@@ -52,9 +52,6 @@ from snn_compile.sim.frames import encoded
 from snn_compile.targets import load_target
 from snn_compile.workers import Workers
 
-FACTS = {"network": SPIKING, "coding": "rate"}
-"""Properties that decide which options apply."""
-
 
 def check_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> CheckResult:
     """Import a network, quantize and map it, without data.
@@ -94,7 +91,8 @@ def prepare_spiking(
     with journal.timed("import"):
         imported = frontend.read_spiking(task.path, options)
     journal.add_findings(imported.findings)
-    journal.add_findings(assemble.ignored(options, FACTS))
+    facts = {"network": SPIKING, "coding": imported.network.window.coding}
+    journal.add_findings(assemble.ignored(options, facts))
     shape, n_steps = imported.input_shape, imported.network.window.n_steps
     outputs = named_outputs(imported.output_shapes, options)
     request = train_request(str(imported.network.input.id), shape, n_steps, options)
@@ -116,8 +114,8 @@ def prepare_spiking(
     expected = expected_in_order(outputs, samples.evaluate, decodings)
     network, numbers = quantized.network, quantized.numbers
     climb = _Climb(network, quantized.program, encoding, decodings, expected)
-    facts = {"input_shape": list(shape), "weights": imported.n_weights}
-    in_effect = options.in_effect(FACTS, assemble.used(quantized.program, arrival))
+    of_file = {"input_shape": list(shape), "weights": imported.n_weights}
+    in_effect = options.in_effect(facts, assemble.used(quantized.program, arrival))
     return PreparedNetwork(
         quantized.program,
         encoding,
@@ -127,7 +125,7 @@ def prepare_spiking(
         options.emit,
         task.provenance,
         partial(_evaluate, climb, samples.evaluate, workers),
-        partial(assemble.report, task.path, in_effect, facts, numbers, network, journal),
+        partial(assemble.report, task.path, in_effect, of_file, numbers, network, journal),
         quantized,
         task.placement,
     )
