@@ -74,7 +74,7 @@ def div(call: Call) -> Tensor:
             return pairs.product(call, call.tensor(0), factor)
         if not isinstance(call.inputs[0], Tensor):
             if factor is None:
-                factor = functions.of(call, right, apply("div", 1.0, X), suffix="reciprocal")
+                factor = composition.of(call, right, apply("div", 1.0, X), suffix="reciprocal")
             return affine(call, factor, scale=call.parameter(0))
         raise call.refusal(
             pairs.DIVIDES,
