@@ -16,8 +16,8 @@ from snn_compile.sim import engine, reference
 
 @pytest.fixture(scope="module")
 def compiled(examples):
-    """The digits in few levels and bits; of few steps, which change weights already."""
-    options = {"coding": "sync", "timesteps": 3, "weight_bits": 4, "emit": ()}
+    """The digits in few levels; of few steps, which change weights already."""
+    options = {"coding": "sync", "timesteps": 3, "emit": ()}
     x = np.load(examples / "digits_calibrate.npz")["x"][:256]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(learning, "STEPS", 64)

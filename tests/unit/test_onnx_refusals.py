@@ -35,7 +35,6 @@ UNSUPPORTED = {
         node("BatchNormalization", "x s s s s", "y", training_mode=1), IMAGE, {"s": real(3) ** 2},
         "eval",
     ),
-    "div-by": (node("Div", "c x", "y"), IMAGE, {"c": real(8)}, "one number per channel"),
     "enlarge": (node("Add", "x c", "y"), ("N", 1, 8), {"c": real(4, 1, 8)}, "repeat"),
     "dropout": (node("Dropout", "x r t", "y"), IMAGE, {"r": F0, "t": np.array(True)}, "eval"),
     "mean-batch": (node("ReduceMean", "x", "y", axes=[0]), IMAGE, {}, "axis 0"),

@@ -52,6 +52,7 @@ def test_a_folder_of_recordings_is_what_an_npz_of_them_is(tmp_path, form, step_u
 def test_recordings_of_other_kinds_or_pixels_are_named_all_at_once(tmp_path):
     folder(tmp_path, random_events(3), "bin")
     (tmp_path / "one" / "cut.bin").write_bytes(bytes(12))
+    (tmp_path / "one" / "nothing.bin").touch()
     (tmp_path / "two" / "wide.bin").write_bytes(bytes([40, 1, 0, 0, 1]))
     np.save(tmp_path / "two" / "fields.npy", np.zeros(3, [("x", int), ("y", int), ("p", int)]))
     np.save(tmp_path / "two" / "real.npy", np.zeros(3, [(n, float) for n in "xypt"]))
@@ -60,6 +61,7 @@ def test_recordings_of_other_kinds_or_pixels_are_named_all_at_once(tmp_path):
     said = str(caught.value)
     for words in (
         "cut.bin: error[unreadable-data]: cannot be decoded (its 12 bytes are no whole number of",
+        "nothing.bin: error[unreadable-data]: cannot be decoded (it is empty)",
         "wide.bin: error[bad-recording]: events up to column 40, row 1",
         "fields.npy: error[unreadable-data]: cannot be decoded (it has no field t_us, only x",
         "real.npy: error[bad-recording]: x must be a list of integers",

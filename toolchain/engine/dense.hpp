@@ -115,8 +115,7 @@ SNN_INLINE Lanes<int32_t> multiply_add(Lanes<int32_t> sums, const int16_t *a, co
     int32_t two;
     std::memcpy(&two, a, 4);
     using R = Lanes<int32_t>::Register;
-    return {
-        {(R)_mm512_dpwssd_epi32((__m512i)sums.r[0], _mm512_set1_epi32(two), load<__m512i>(b))}};
+    return {{(R)_mm512_dpwssd_epi32((__m512i)sums.r[0], _mm512_set1_epi32(two), load<__m512i>(b))}};
 }
 SNN_INLINE Lanes<int32_t> multiply_add(Lanes<int32_t> sums, const Element *a, const Weight *b) {
     int32_t four;

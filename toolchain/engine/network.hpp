@@ -66,8 +66,8 @@ struct Population {
     int fold = 1, block = 0;
     Parameters<int32_t> narrow;
     Parameters<int64_t> wide;
-    // Graded neurons: multiplier / 2**shift, and the potential that suffices for the largest payload.
-    // Clip-floor neurons: 1 / threshold.
+    // Graded neurons: multiplier / 2**shift, and the potential that suffices for the largest
+    // payload. Clip-floor neurons: 1 / threshold.
     Array<double> factor;
     Array<int32_t> cap;
     // Of both, if it is exact: a potential times this, shifted right by 32 and `scale_shift`.
@@ -85,7 +85,9 @@ struct Population {
     // Whether its neurons are proven to send just the spikes that they get, each at the same step.
     bool relays = false;
 
-    bool spikes() const { return given.kind == SNN_INPUT_SPIKES || (facts.states && !facts.graded); }
+    bool spikes() const {
+        return given.kind == SNN_INPUT_SPIKES || (facts.states && !facts.graded);
+    }
     bool values() const { return !spikes() && !readout(); }
     // Whether its neurons compute in 32 bits.
     bool narrow_state() const { return !given.wide && !facts.wide; }
@@ -146,14 +148,15 @@ struct Group {
     Array<int16_t> dense16;
     std::vector<std::vector<Run>> runs;  // per output block
     std::vector<size_t> dense_at;        // where an output block starts
-    Array<int16_t> squares;  // winograd.hpp: [output block of 16][product][pair of channels][lane][2]
+    Array<int16_t>
+        squares;   // winograd.hpp: [output block of 16][product][pair of channels][lane][2]
     int side = 1;  // output pixels in a row of a square, of which a map has whole ones
     std::vector<Run> whole;  // the channels of a pixel
-    Array<int32_t> sums;                 // of the weights of each output lane
-    Array<int16_t> taps;                 // depthwise: [sign][tap][lane]
+    Array<int32_t> sums;     // of the weights of each output lane
+    Array<int16_t> taps;     // depthwise: [sign][tap][lane]
     // Of a single tap of spikes of one sign, with its exponent; of each lane of the folded pixels.
     Array<int32_t> tap;
-    int map_channels = 0;                // channels of a map, padded to kGroup
+    int map_channels = 0;  // channels of a map, padded to kGroup
 
     // Sparse: by source neuron, in the engine's order.
     std::vector<int64_t> column;  // (in.lanes() + 1,)
@@ -205,7 +208,7 @@ struct snn_network {
     std::vector<snn::Group> groups;
     int n_steps = 1;
     size_t message_row = 0;  // messages of all inputs at one step
-    std::mutex mutex;  // of the free teams
+    std::mutex mutex;        // of the free teams
     std::vector<std::unique_ptr<snn::Team>> free;
     std::atomic<int64_t> sample_ns{0};  // what a sample takes one thread; 0: not known yet
 

@@ -174,8 +174,8 @@ SNN_INLINE Lanes<T> max(const Lanes<T> &a, const Lanes<T> &b) {
     return c;
 }
 
-// Unsigned factors of lanes, of whose products with numbers that are not negative the upper 32 bits are
-// wanted. x86 multiplies every second lane.
+// Unsigned factors of lanes, of whose products with numbers that are not negative the upper 32 bits
+// are wanted. x86 multiplies every second lane.
 struct Factors {
     using L = Lanes<int32_t>;
     using R = L::Register;
@@ -208,9 +208,9 @@ struct Factors {
                                      _mm_and_si128(high, _mm_set1_epi64x(~0xffffffffll)));
 #elif defined(__aarch64__)
             const uint32x4_t v = (uint32x4_t)a.r[i], by = (uint32x4_t)even[i];
-            c.r[i] = (R)vuzp2q_u32(
-                vreinterpretq_u32_u64(vmull_u32(vget_low_u32(v), vget_low_u32(by))),
-                vreinterpretq_u32_u64(vmull_high_u32(v, by)));
+            c.r[i] =
+                (R)vuzp2q_u32(vreinterpretq_u32_u64(vmull_u32(vget_low_u32(v), vget_low_u32(by))),
+                              vreinterpretq_u32_u64(vmull_high_u32(v, by)));
 #else
             for (int j = 0; j < L::kPer; ++j)
                 c.r[i][j] = int32_t(uint64_t(a.r[i][j]) * uint32_t(even[i][j]) >> 32);
@@ -287,7 +287,8 @@ SNN_INLINE Lanes<T> zero_where(const Mask<T> &m, const Lanes<T> &a) {
 }
 
 // a + b in the lanes whose bit is set.
-SNN_INLINE Lanes<int32_t> add_where(uint16_t bits, const Lanes<int32_t> &b, const Lanes<int32_t> &a) {
+SNN_INLINE Lanes<int32_t> add_where(uint16_t bits, const Lanes<int32_t> &b,
+                                    const Lanes<int32_t> &a) {
     using R = Lanes<int32_t>::Register;
     Lanes<int32_t> c;
 #if defined(__AVX512BW__)

@@ -1,21 +1,21 @@
 // Convolutions of 3 x 3 with 36 products for 16 output pixels instead of 144: Winograd's minimal
 // filtering, F(4 x 4, 3 x 3) of Lavin and Gray (2016), in integers.
 //
-// A strip of rows at a time. What is seen of the map is cut into squares of 6 x 6 pixels, four apart, and
-// turned into 36 combinations of them (at most 68 * 255 in magnitude, 16 bits); each is multiplied by a
-// matrix of combined weights (at most 49 * 128); and 36 products are combined into a square of 4 x 4
-// sums. The transform of the weights has fractions in it. Ours leaves them out, and the sums come out
-// 24 * 24 = 9 * 64 times as large, modulo 2**32. There 9 has an inverse; that 64 times a sum fits,
-// `pack_squares` shows. So these sums are those of dense_products.
+// A strip of rows at a time. What is seen of the map is cut into squares of 6 x 6 pixels, four
+// apart, and turned into 36 combinations of them (at most 68 * 255 in magnitude, 16 bits); each is
+// multiplied by a matrix of combined weights (at most 49 * 128); and 36 products are combined into
+// a square of 4 x 4 sums. The transform of the weights has fractions in it. Ours leaves them out,
+// and the sums come out 24 * 24 = 9 * 64 times as large, modulo 2**32. There 9 has an inverse; that
+// 64 times a sum fits, `pack_squares` shows. So these sums are those of dense_products.
 #pragma once
 
 #include "dense.hpp"
 
 namespace snn {
 
-constexpr int kSquare = 4;                 // output pixels in a row of a square
-constexpr int kSeen = kSquare + 2;         // pixels of the map in one
-constexpr int kProducts = kSeen * kSeen;   // of a square
+constexpr int kSquare = 4;                      // output pixels in a row of a square
+constexpr int kSeen = kSquare + 2;              // pixels of the map in one
+constexpr int kProducts = kSeen * kSeen;        // of a square
 constexpr int64_t kLargestSum = (1 << 25) - 1;  // of which 64 times fits 32 bits
 
 // Squares whose products are made before they are added up: these stay in the first-level cache.
@@ -39,12 +39,14 @@ struct Squares {
 constexpr int kNarrowBytes = kBytes < 32 ? kBytes : 32;
 using Combined = Vector<uint16_t, kNarrowBytes>;
 
-SNN_INLINE Combined load_combined(const int16_t *from) { return load<Combined>(from); }
+SNN_INLINE Combined load_combined(const int16_t *from) {
+    return load<Combined>(from);
+}
 SNN_INLINE Combined load_combined(const uint8_t *from) {
 #if defined(__AVX2__)  // compilers take two halves
     return (Combined)_mm256_cvtepu8_epi16(load<__m128i>(from));
 #else
-    return __builtin_convertvector(load<Vector<uint8_t, kNarrowBytes / 2>>(from), Combined);
+    return __builtin_convertvector(load<Vector<uint8_t, kNarrowBytes / 2> >(from), Combined);
 #endif
 }
 
@@ -124,8 +126,8 @@ SNN_INLINE void add_up_square(const int32_t *products, size_t apart, int32_t *to
 }
 
 // The same of 16 lanes, for a map of which it covers `height` rows and `width` columns.
-SNN_INLINE void add_up_lanes(const int32_t *products, size_t apart, int height, int width, int32_t *to,
-                             size_t row, size_t column) {
+SNN_INLINE void add_up_lanes(const int32_t *products, size_t apart, int height, int width,
+                             int32_t *to, size_t row, size_t column) {
     const bool whole = height >= kSquare && width >= kSquare;
     int32_t sums[kSquare * kSquare * kLanes];
     for (int c = 0; c < kLanes; c += kBytes / 4)
@@ -137,7 +139,8 @@ SNN_INLINE void add_up_lanes(const int32_t *products, size_t apart, int height, 
             std::copy_n(sums + (y * kSquare + x) * kLanes, kLanes, to + y * row + x * column);
 }
 
-// The sums of `rows` rows from y on with 16 lanes of the target from c0 on: (rows, columns, to_row).
+// The sums of `rows` rows from y on with 16 lanes of the target from c0 on: (rows, columns,
+// to_row).
 inline void square_products(const Group &g, const Maps &map, int y, int rows, int c0, int32_t *to,
                             size_t to_row, Squares &s) {
     const size_t channels = size_t(g.map_channels), map_row = size_t(g.map_width()) * channels;
@@ -154,8 +157,8 @@ inline void square_products(const Group &g, const Maps &map, int y, int rows, in
         const int squares = std::min(kTogether, n - first);
         for (int k = 0; k < kProducts; ++k)
             tiles<1>(s.turned.data() + (k * n + first) * channels, channels, squares, g.whole,
-                     weights + k * channels * kLanes, kLanes * 2, s.products.data() + k * of_product,
-                     kLanes);
+                     weights + k * channels * kLanes, kLanes * 2,
+                     s.products.data() + k * of_product, kLanes);
         for (int i = 0; i < squares; ++i) {
             const int top = (first + i) / across * kSquare, left = (first + i) % across * kSquare;
             add_up_lanes(s.products.data() + i * kLanes, of_product, rows - top, width - left,

@@ -6,7 +6,7 @@ permits. Piecewise linear functions, with or without jumps, are reproduced exact
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -236,9 +236,13 @@ def _samples(
         inner = (
             np.abs(x - (low + high) / 2.0) <= (high - low) * 0.375
         )  # ranges are rounded outwards
-        x = x[known]
-        if not len(x) or (everywhere and not known[inner].all()):
+        if not known.any() or (everywhere and not known[inner].all()):
             raise NoValueError(f"no finite value everywhere from {low:.6g} to {high:.6g}")
+        first, last = np.flatnonzero(known)[[0, -1]]
+        full = most * _next_step(step)
+        left = _to_the_end(values, x[first], x[max(first - 1, 0)], full)
+        right = _to_the_end(values, x[last], x[min(last + 1, FIRST - 1)], full)
+        x = np.concatenate([left[::-1], x[known], right])
     y = values(x)
     reached = np.flatnonzero(np.abs(y) <= REACH * most * step)
     if len(reached):  # values beyond either end saturate
@@ -259,6 +263,29 @@ def _samples(
         x, y = _merged(x, y, at, values(at))
     jumps = np.append(_jumps(x, y, narrowest, step) + 1, len(x))
     return _Samples(x, y, jumps)
+
+
+def _to_the_end(
+    values: Callable[[Float], Float], inside: float, outside: float, full: float
+) -> Float:
+    """Arguments from one with a value to where the function ends, by bisection.
+
+    At a pole, as far as payloads reach.
+    """
+    found = []
+    for _ in range(ROUNDS):
+        middle = (inside + outside) / 2.0
+        (value,) = values(np.array([middle]))
+        if not np.isfinite(value):
+            outside = middle
+        elif middle in (inside, outside):
+            break
+        else:
+            found.append(middle)
+            inside = middle
+            if abs(value) >= full:
+                break
+    return np.array(found)
 
 
 def _jumps(x: Float, y: Float, narrowest: float, step: float) -> Int:

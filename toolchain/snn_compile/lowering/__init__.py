@@ -140,7 +140,8 @@ def at_widths(
 ) -> Widths:
     """The network with its layers at each of several widths, not yet scheduled.
 
-    What calibrates errors of timing is left out: it needs the network as a whole.
+    What calibrates errors of timing is left out where it needs the network as a whole: resets, and
+    the biases of readouts in rate coding. Initial potentials are calibrated with the fit.
 
     Args:
         folded: the float network.

@@ -134,6 +134,14 @@ def messages(node: QuantizedNode) -> tuple[int, int] | None:
     return node.messages if isinstance(node, Input | Neurons) else None
 
 
+def payload_width(node: QuantizedNode) -> int | None:
+    """Bits of a node's payloads, the sign included; 0 of binary spikes, None without messages."""
+    sent = messages(node)
+    if sent is None:
+        return None
+    return 0 if 0 <= sent[0] <= sent[1] <= 1 else QFormat.holding(*sent).bits
+
+
 def payload_bits(
     program: QuantizedGraph, target: Target, placements: Sequence[Placement]
 ) -> list[Violation]:
@@ -151,7 +159,7 @@ def payload_bits(
     for node in program.graph:
         sent = messages(node)
         exempt = isinstance(node, Input) and node.coding in _WITHOUT_PAYLOAD
-        if sent is not None and not exempt and not 0 <= sent[0] <= sent[1] <= 1:
+        if sent is not None and not exempt and payload_width(node):
             sending.append((sent, node))
     has = f"has payloads of {limit} bits" if limit else "has binary spikes only"
     found = []

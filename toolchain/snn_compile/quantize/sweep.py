@@ -72,16 +72,15 @@ class Sweep:
         """Summed synaptic input, (*shape, T or 1, B), piece by piece."""
         return self._each(lambda k: self._simulator.current(population, self._values[k]))
 
-    def counts(self, population: Neurons, currents: list[Int]) -> Int:
-        """Sum of the messages that a population would send in a window, (*shape, N)."""
+    def counts(self, population: Neurons, currents: list[Int]) -> list[Int]:
+        """Sum of the messages that a population would send in a window, (*shape, B) by piece."""
 
         def of_piece(k: int) -> Int:
             answer = population.respond(currents[k], self._n_steps)
             total: Int = answer.sum(axis=-2, dtype=np.int64)
             return total
 
-        counts: Int = np.concatenate(self._each(of_piece), axis=-1)
-        return counts
+        return self._each(of_piece)
 
     def advance(self, population: Population, currents: list[Int]) -> None:
         """Simulate a population in its current form; free messages without further readers."""

@@ -105,6 +105,7 @@ class Rung(TypedDict, total=False):
 class Layer(TypedDict, total=False):
     """A layer of the compiled network.
 
+    ``payload_bits``: of its messages, the sign included; 0 of binary spikes, None of outputs.
     ``sources``: of its synapses; ``fan_in``: most synapses other than 0 onto a neuron.
     ``energy`` is dynamic, for one inference; ``time`` is what its slowest core takes in each step.
     """
@@ -116,6 +117,7 @@ class Layer(TypedDict, total=False):
     neurons: int
     synapses: int | None
     weight_bits: int
+    payload_bits: int | None
     threshold: list[float] | None
     saturated_weights: float | None
     rate: float | None

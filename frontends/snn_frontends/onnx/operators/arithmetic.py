@@ -8,6 +8,7 @@ import numpy as np
 
 from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
+from snn_compile.ir.expression import X, apply
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.operators import composition, functions, pairs
 from snn_frontends.onnx.values import Tensor
@@ -68,11 +69,18 @@ def div(call: Call) -> Tensor:
     if isinstance(right, Tensor):
         if (found := functions.quotient(call)) is not None:
             return found
-        if (factor := functions.reciprocal(call, call.tensor(1))) is not None:
-            if isinstance(call.inputs[0], Tensor):
-                return pairs.product(call, call.tensor(0), factor)
+        factor = functions.reciprocal(call, right)
+        if factor is not None and isinstance(call.inputs[0], Tensor):
+            return pairs.product(call, call.tensor(0), factor)
+        if not isinstance(call.inputs[0], Tensor):
+            if factor is None:
+                factor = composition.of(call, right, apply("div", 1.0, X), suffix="reciprocal")
             return affine(call, factor, scale=call.parameter(0))
-        raise call.refusal(pairs.DIVIDES, "only divisors that are constant")
+        raise call.refusal(
+            pairs.DIVIDES,
+            "only divisors that are constant, or limited: by a Clip with a positive minimum, or as"
+            " a sum of what is not negative and a positive number",
+        )
     divisor = call.parameter(1)
     if not divisor.all():
         raise call.invalid(f"'{call.names[1]}' holds zeros, by which it divides", "not-finite")

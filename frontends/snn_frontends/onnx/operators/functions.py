@@ -6,13 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 
+from snn_compile.convert.signs import carries_sign
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
-from snn_compile.ir.expression import Expression, Number, X, apply
+from snn_compile.ir.expression import Expression, X, apply
+from snn_compile.ir.models.product import OPERAND_BITS
 from snn_compile.numerics import special
+from snn_frontends.onnx.builder import Builder
 from snn_frontends.onnx.call import Call
-from snn_frontends.onnx.operators import pairs
-from snn_frontends.onnx.operators.composition import combine, is_operand, of, operand, trace_back
+from snn_frontends.onnx.operators.composition import combine, is_operand, of, operand
 from snn_frontends.onnx.values import Tensor
 
 TRUE = apply("sub", 1.0, apply("equal", X, 0.0))
@@ -178,13 +180,15 @@ def quotient(call: Call) -> Tensor | None:
     if isinstance(call.inputs[0], Tensor):
         return combine(call, "div", call.tensor(0), call.tensor(1))
     x = call.tensor(1)
-    return of(call, x, apply("div", operand(call, 0, x), X))
+    return of(call, x, apply("div", operand(call, 0, x), X)) if is_operand(call, 0, x) else None
 
 
 def reciprocal(call: Call, x: Tensor) -> Tensor | None:
-    """``1 / x`` where x is a function of one value, wired; else None.
+    """``1 / x`` where x is a function of one value, or bounded below, and wired; else None.
 
-    The reciprocal is a part of that function, before the wiring, which often repeats it.
+    The reciprocal is a part of that function, before the wiring, which often repeats it. That of
+    another value has payloads as fine as operands can have: it is the larger, the smaller these
+    are.
     """
     wiring: list[AnnNode] = []
     node = call.builder.node(x.node)
@@ -192,10 +196,22 @@ def reciprocal(call: Call, x: Tensor) -> Tensor | None:
         wiring.append(node)
         node = call.builder.node(node.inputs[0])
     padded = any(isinstance(n, ann.Gather) and (n.index < 0).any() for n in wiring)
-    if padded or not isinstance(node, ann.Function):
+    inner, inverse = Tensor(node.id, (call.batch, *node.shape)), apply("div", 1.0, X)
+    if padded:
         return None
-    inner = Tensor(node.id, (call.batch, *node.shape))
-    y = of(call, inner, apply("div", 1.0, X), suffix="reciprocal")
+    if isinstance(node, ann.Function):
+        y = of(call, inner, inverse, suffix="reciprocal")
+    elif _is_positive(call.builder, node):
+        y = call.emit(
+            ann.Function,
+            inner,
+            suffix="reciprocal",
+            expression=inverse,
+            payload_bits=OPERAND_BITS - 1,
+            exact=True,
+        )
+    else:
+        return None
     for k, wired in enumerate(reversed(wiring)):
         fields = {
             name: getattr(wired, name) for name in ("index", "permutation") if hasattr(wired, name)
@@ -205,64 +221,18 @@ def reciprocal(call: Call, x: Tensor) -> Tensor | None:
     return Tensor(y.node, x.shape)
 
 
-def comparison(
-    name: str, *, swapped: bool = False, negated: bool = False
-) -> Callable[[Call], Tensor]:
-    """The handler of a comparison; its value is 1 or 0."""
-
-    def handler(call: Call) -> Tensor:
-        where = 0 if isinstance(call.inputs[0], Tensor) else 1
-        x = call.tensor(where)
-        if all(isinstance(value, Tensor) for value in call.inputs):
-            root, left = trace_back(call.builder, x)
-            other, right = trace_back(call.builder, call.tensor(1))
-            if root != other:
-                raise call.refusal("compares two activations", "only with constants")
-            x = root
-        elif is_operand(call, 1 - where, x):
-            constant = operand(call, 1 - where, x)
-            left, right = (X, constant) if where == 0 else (constant, X)
-        else:  # neurons of a channel share their function, and differ in their biases
-            x = pairs.less(call, x, call.parameter(1 - where))
-            left, right = (X, Number(np.zeros(()))) if where == 0 else (Number(np.zeros(())), X)
-        found = apply(name, right, left) if swapped else apply(name, left, right)
-        return of(call, x, apply("sub", 1.0, found) if negated else found)
-
-    return handler
-
-
-def negation(call: Call) -> Tensor:
-    """``not x`` of a comparison."""
-    return of(call, call.tensor(), apply("sub", 1.0, X))
-
-
-def conjunction(name: str) -> Callable[[Call], Tensor]:
-    """The handler of ``And`` (a product) and ``Or`` (a maximum) of comparisons."""
-
-    def handler(call: Call) -> Tensor:
-        found = combine(call, name, call.tensor(0), call.tensor(1))
-        if found is None:
-            raise call.refusal("joins conditions on two activations", "only on the same one")
-        return found
-
-    return handler
-
-
-def where(call: Call) -> Tensor:
-    """A choice that depends on functions of the same value as its alternatives."""
-    tensors = [value for value in call.inputs if isinstance(value, Tensor)]
-    if not isinstance(call.inputs[0], Tensor):
-        return pairs.where(call)
-    roots = {trace_back(call.builder, value)[0] for value in tensors}
-    if len(roots) > 1 or len({value.shape for value in tensors}) > 1:
-        raise call.refusal(
-            "chooses by one activation between others", "only between functions of the same value"
-        )
-    parts = [
-        trace_back(call.builder, value)[1]
-        if isinstance(value, Tensor)
-        else operand(call, k, tensors[0])
-        for k, value in enumerate(call.inputs)
-    ]
-    (root,) = roots
-    return call.emit(ann.Function, root, expression=apply("where", *parts))
+def _is_positive(builder: Builder, node: AnnNode) -> bool:
+    """Whether a value is evidently no less than some positive number."""
+    if not isinstance(node, ann.Affine) or node.scale.min() < 0 or node.shift.min() <= 0:
+        return False
+    ahead = list(node.inputs)
+    while ahead:
+        found = builder.node(ahead.pop())
+        if isinstance(found, ann.Activation):
+            if not found.non_negative:
+                return False
+        elif carries_sign(found) and found.inputs:
+            ahead.extend(found.inputs)
+        else:
+            return False
+    return True

@@ -82,7 +82,7 @@ def within_budget(
         trial, name = _with_widths(options, versions, chosen), f"convert {len(tried) + 1}"
         folded = with_payloads(start.folded, versions.of_option(PAYLOADS, chosen))
         lowered = lower(trial, folded, name if tried else "convert")
-        spent = meter.spent(meter.mapped(lowered.program, placement), budget.quantity)
+        spent = meter.spent(meter.mapped(lowered.program, placement), budget.quantity).total
         cost, error = versions.predicted(chosen)
         if spent <= budget.limit:
             outputs = lowered.outputs(meter.x)

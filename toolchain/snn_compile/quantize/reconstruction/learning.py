@@ -16,23 +16,25 @@ from snn_compile.quantize.reconstruction.levels import column
 from snn_compile.quantize.reconstruction.network import SegmentNetwork, Values
 from snn_compile.sim.kernels import Array
 
-STEPS = 500
+STEPS = 300
 """Steps of a segment, unless they would take more than ``WORK``."""
 BATCH = 32
+"""Samples of a step; the first half are mixtures."""
 WORK = 1 << 40
 """Multiplications of the network that a compilation spends on learning, forward passes alone."""
 HELD_OUT = 8
 """One of so many samples is held out."""
 CHECKS = 5
 """How often the samples held out are looked at."""
-RATE = 5e-3
-"""First step, relative to the root mean square of a neuron's weights or to a level; falls to 0."""
+RATE, MOST_RATE = 0.02, 0.01
+"""First step over the largest number of levels, relative to the root mean square of a neuron's
+weights or to a level; falls to 0. The more levels, the smaller is what noise must not exceed."""
 MEAN_DECAY, SQUARE_DECAY = 0.9, 0.999
 AVERAGE_DECAY, WARM_UP = 0.98, 10
 """The average of n steps looks back on at most a share (n + 1) / (n + 10) of them."""
 TINY = 1e-30
-PIECE, MOST_AT_ONCE = 1 << 24, 8
-"""Values, and samples, that pass the segment at once."""
+PIECE = 1 << 26
+"""Values that pass the segment at once; half a batch at most."""
 
 Entries = dict[NodeId, Array]
 Advance = Callable[[int], None]
@@ -91,11 +93,6 @@ class Lesson:
         [npt.NDArray[np.intp], np.random.Generator | None], tuple[Entries, dict[NodeId, Array]]
     ]
 
-    @property
-    def n_held(self) -> int:
-        """Samples at the end that only judge."""
-        return max(self.n // HELD_OUT, 1)
-
 
 @dataclass(frozen=True)
 class Learned:
@@ -110,6 +107,11 @@ class Learned:
     after: float
 
 
+def n_held(n: int) -> int:
+    """How many of n samples, the last ones, only judge."""
+    return max(n // HELD_OUT, 1)
+
+
 def n_steps(multiplications: int) -> int:
     """How many steps are spent on a network of so many multiplications."""
     return max(min(STEPS, WORK // (BATCH * max(multiplications, 1))), 1)
@@ -119,20 +121,21 @@ def learn(
     network: SegmentNetwork, lesson: Lesson, seed: int, steps: int, advance: Advance
 ) -> Learned:
     """Parameters with the least error on the samples held out; those of the start included."""
-    seen = lesson.n - lesson.n_held
+    seen = lesson.n - n_held(lesson.n)
     before = best = held_out_error(network, lesson)
     if not seen:
         return Learned(before, before)
     kept = _copy(network.parameters)
     current, average = _copy(kept), _copy(kept)
-    draw, adam = np.random.default_rng(seed), _Adam(network.scales)
-    size = min(max(PIECE // network.largest, 1), MOST_AT_ONCE)
+    draw, adam = np.random.default_rng(seed), _Adam(network.scales, _rate(network))
+    size = min(max(PIECE // network.largest, 1), BATCH // 2)
     for step in range(steps):
         network.use(current)
         chosen = draw.integers(seen, size=BATCH)
         slopes: Values = {}
         for start in range(0, BATCH, size):
-            found = _slopes(network, lesson, chosen[start : start + size], draw)
+            mixes = draw if start < BATCH // 2 else None
+            found = _slopes(network, lesson, chosen[start : start + size], mixes)
             for name, slope in found.items():
                 slopes[name] = slopes[name] + slope if name in slopes else slope
         adam.move(current, slopes, 0.5 + 0.5 * _cosine(step / steps))
@@ -149,6 +152,11 @@ def learn(
     return Learned(before, best)
 
 
+def _rate(network: SegmentNetwork) -> float:
+    sizes = [of.most for name, of in network.levels.items() if not network.populations[name].relay]
+    return min(RATE / max(sizes, default=1), MOST_RATE)
+
+
 def _copy(parameters: Values) -> Values:
     return {name: values.copy() for name, values in parameters.items()}
 
@@ -163,7 +171,7 @@ def _slopes(
     network: SegmentNetwork,
     lesson: Lesson,
     chosen: npt.NDArray[np.intp],
-    draw: np.random.Generator,
+    draw: np.random.Generator | None,
 ) -> Values:
     """Gradient of the weighted errors of some samples, summed."""
     entries, targets = lesson.batch(chosen, draw)
@@ -179,9 +187,9 @@ def _slopes(
 
 def held_out_error(network: SegmentNetwork, lesson: Lesson) -> float:
     """Mean squared error of what is judged, over its power, on the samples held out."""
-    size = min(max(PIECE // network.largest, 1), MOST_AT_ONCE)
+    size = min(max(PIECE // network.largest, 1), BATCH // 2)
     found = 0.0
-    for start in range(lesson.n - lesson.n_held, lesson.n, size):
+    for start in range(lesson.n - n_held(lesson.n), lesson.n, size):
         chosen = np.arange(start, min(start + size, lesson.n))
         entries, targets = lesson.batch(chosen, None)
         potentials = network.forward(entries)
@@ -190,14 +198,14 @@ def held_out_error(network: SegmentNetwork, lesson: Lesson) -> float:
             error = goal.error(potentials[name], network.half(name), targets[name])
             squares = np.square(error.astype(np.float64)).ravel()
             found += float(products.total(squares, axis=0)) / (goal.power * prod(error.shape[:-1]))
-    return found / (lesson.n_held * len(lesson.judged))
+    return found / (n_held(lesson.n) * len(lesson.judged))
 
 
 class _Adam:
     """Kingma and Ba 2015; each parameter moves in units of its own scale."""
 
-    def __init__(self, scales: Values) -> None:
-        self._scales = scales
+    def __init__(self, scales: Values, rate: float) -> None:
+        self._scales, self._rate = scales, rate
         self._mean: Values = {}
         self._square: Values = {}
         self._decays = [1.0, 1.0]
@@ -213,4 +221,4 @@ class _Adam:
             square += (1 - SQUARE_DECAY) * (slope * slope - square)
             step = mean / (1 - self._decays[0])
             step /= np.sqrt(square / (1 - self._decays[1])) + TINY
-            parameters[name] -= step * (share * RATE * self._scales[name])
+            parameters[name] -= step * (share * self._rate * self._scales[name])

@@ -25,7 +25,7 @@ from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.numerics import products
 from snn_compile.passes import Finding, PassResult, counted
-from snn_compile.quantize.fit_layers import FitLayers, Walk
+from snn_compile.quantize.fit_layers import FEW_BITS, MAX_SAMPLES, FitLayers, Walk
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.reconstruction import learning
 from snn_compile.quantize.reconstruction.learning import Advance, Entries, Goal, Learned, Lesson
@@ -34,6 +34,7 @@ from snn_compile.quantize.reconstruction.network import SegmentNetwork, carriers
 from snn_compile.quantize.reconstruction.segments import Segment, segments_of
 from snn_compile.quantize.reconstruction.teacher import Generic, Teacher, mixed
 from snn_compile.quantize.shared_drives import SharedDrives
+from snn_compile.quantize.sweep import Sweep
 from snn_compile.samples.rows import Rows
 from snn_compile.sim import ann, bounds
 from snn_compile.sim.kernels import Array
@@ -77,23 +78,27 @@ class Reconstruct:
         program = quantization.program
         if program.window.n_steps > 1:
             return PassResult(quantization, (_over_time(program),))
-        fit = FitLayers(self.folded, self.x, self.frames, self.biases, drives=self.drives)
-        walk = Walk.of(fit, program)
-        samples = _Samples(self.folded, self.x[: walk.n], self.frames[: walk.n])
-        way = _Way(quantization, walk, samples)
+        n = min(len(self.frames), MAX_SAMPLES)
+        samples = _Samples(self.folded, self.x[:n], self.frames[:n])
+        seen = n - learning.n_held(n)
+        fit = FitLayers(self.folded, samples.x[:seen], samples.frames[:seen], self.biases)
         parts = list(segments_of(program))
+        sweep = Sweep(program, samples.frames) if len(parts) > 1 else None
+        way = _Way(quantization, Walk.of(fit, program), samples, sweep)
         steps = learning.n_steps(ann.multiplications(self.folded))
-        with counted(
-            self.name, steps * sum(isinstance(part, Segment) for part in parts)
-        ) as advance:
+        n_segments = sum(isinstance(part, Segment) for part in parts)
+        with counted(self.name, steps * n_segments) as advance:
             for number, part in enumerate(parts):
                 way.take(part, number, steps, advance)
+        if not way.has_learned:  # all samples are better than those that were not held out
+            whole = replace(fit, x=self.x, frames=self.frames, drives=self.drives)
+            way.quantization = whole(quantization).graph
         return PassResult(way.quantization, tuple(way.findings))
 
 
 @dataclass(frozen=True, eq=False)
 class _Samples:
-    """Calibration samples, as they are and encoded."""
+    """Calibration samples, as they are and encoded; the last are held out."""
 
     folded: ANNGraph
     x: Generic
@@ -102,12 +107,19 @@ class _Samples:
 
 @dataclass(eq=False)
 class _Way:
-    """The network up to some segment, learned, and what it sends."""
+    """The network up to some segment, learned, and what it sends.
+
+    Attributes:
+        walk: through samples that are not held out.
+        sweep: through all samples; None if nobody reads what is behind a segment.
+    """
 
     quantization: Quantization
     walk: Walk
     samples: _Samples
+    sweep: Sweep | None
     findings: list[Finding] = field(default_factory=list)
+    has_learned: bool = False
 
     def take(self, part: Segment | Population, seed: int, steps: int, advance: Advance) -> None:
         """Fit and learn the next part, and go behind it."""
@@ -116,19 +128,24 @@ class _Way:
         for name in names:
             self.quantization = behind.fitted(self.quantization, name)
             self.quantization = behind.pass_on(self.quantization, name)
-        network = self._network(part) if isinstance(part, Segment) else None
         if not isinstance(part, Segment):
-            self.findings += _without_gradient(part)
-        if network is None or not isinstance(part, Segment):
-            self.walk = behind
-            return
-        lesson = self._lesson(part)
-        found = learning.learn(network, lesson, seed, steps, advance)
-        changed = _within_bounds(self.quantization, network)
-        self.findings.append(_finding(part, found, fits=changed is not None))
-        self.quantization = changed or self.quantization
-        for name in names:
-            self.walk.pass_on(self.quantization, name)
+            self.findings.append(_without_gradient(part))
+        elif (network := self._network(part)) is not None:
+            found = learning.learn(network, self._lesson(part), seed, steps, advance)
+            changed = _within_bounds(self.quantization, network)
+            self.findings.append(_finding(part, found, fits=changed is not None))
+            self.quantization = changed or self.quantization
+            self.has_learned |= changed is not None and found.after < found.before
+        if self.sweep is not None:
+            for name in names:
+                self._go_behind(name, self.sweep)
+
+    def _go_behind(self, name: NodeId, sweep: Sweep) -> None:
+        self.quantization = self.walk.pass_on(self.quantization, name)
+        program = self.quantization.program
+        population = population_of(program, name)
+        sweep.replace_weights(program, list(program.synapses_into(population)))
+        sweep.advance(population, sweep.currents(population))
 
     def _network(self, segment: Segment) -> SegmentNetwork | None:
         """The segment with gradients; None where nothing could be learned."""
@@ -141,6 +158,7 @@ class _Way:
             if _is_learned(group, population_of(program, name), self.quantization)
         }
         if not learns:
+            self.findings.append(_nothing_to_learn(segment))
             return None
         carried = carriers(program, segment.populations)
 
@@ -184,12 +202,12 @@ class _Way:
             ) -> tuple[Entries, dict[NodeId, Array]]:
                 seen, encoded = x[chosen], frames[chosen]
                 if draw is not None:
-                    other = draw.integers(n - n // learning.HELD_OUT, size=len(chosen))
+                    other = draw.integers(n - learning.n_held(n), size=len(chosen))
                     seen, encoded = mixed(draw, seen, encoded, x[other], frames[other])
                 return entries(encoded), teacher.drives(seen)
 
         else:
-            messages = {name: _joined(self.walk.sweep.pieces(name)) for name in segment.sources}
+            messages = {name: _joined(self._pieces(name)) for name in segment.sources}
 
             def batch(
                 chosen: npt.NDArray[np.intp], draw: np.random.Generator | None
@@ -202,6 +220,11 @@ class _Way:
                 return there, teacher.drives(x[chosen])
 
         return Lesson(goals, judged, n, batch)
+
+    def _pieces(self, name: NodeId) -> list[Int]:
+        if self.sweep is None:
+            raise TypeError("a single segment reads nothing but inputs")
+        return self.sweep.pieces(name)
 
     def _goals(
         self, teacher: Teacher, outputs: set[NodeId], inside: set[NodeId]
@@ -235,12 +258,16 @@ def _joined(pieces: list[Int]) -> Int:
 
 
 def _is_learned(group: Synapses, population: Population, quantization: Quantization) -> bool:
-    """Whether rows of weights are channels, and not the integers of a user's file."""
+    """Whether rows of weights are channels of many bits, and no integers of a user's file.
+
+    Of few bits, a step is so large that gradients, which pass through rounding, mislead.
+    """
     numbers = quantization.numbers[population.id]
     rows_are_channels = isinstance(group, ConvSynapses | DenseSynapses) and (
         len(group.weight.values) == population.shape[0]
     )
-    return rows_are_channels and group.id not in numbers.given
+    few = numbers.weight_bits <= FEW_BITS
+    return rows_are_channels and not few and group.id not in numbers.given
 
 
 def _within_bounds(quantization: Quantization, network: SegmentNetwork) -> Quantization | None:
@@ -300,9 +327,17 @@ def _over_time(program: QuantizedGraph) -> Finding:
     )
 
 
-def _without_gradient(population: Population) -> Iterator[Finding]:
-    yield Finding(
+def _without_gradient(population: Population) -> Finding:
+    return Finding(
         f"'{population.id}' has no gradient: what is before it and behind it is learned apart",
+        code="not-reconstructed",
+    )
+
+
+def _nothing_to_learn(segment: Segment) -> Finding:
+    return Finding(
+        f"what ends with '{segment.populations[-1]}' keeps compensated weights: none have more than"
+        f" {FEW_BITS} bits and are free to change",
         code="not-reconstructed",
     )
 

@@ -102,6 +102,9 @@ def _figures(layer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "largest fan-in", f"{layer['fan_in']:,}"
     if known("weight_bits"):
         yield "weights", f"{layer['weight_bits']} bits"
+    if known("payload_bits"):
+        bits = layer["payload_bits"]
+        yield "messages", f"{bits} bits" if bits else "spikes"
     if known("largest_potential"):
         yield "potential, proven", f"at most {layer['largest_potential']:,}"
     if known("rate") is not None:

@@ -90,6 +90,8 @@ def events_of(stream: BinaryIO) -> dict[str, npt.NDArray[Any]]:
         return fields_of(structured(stream, "it"))
     stream.seek(0)
     size = os.fstat(stream.fileno()).st_size
+    if not size:
+        raise DamagedError("it is empty")
     if size % _BYTES:
         raise DamagedError(f"its {size:,} bytes are no whole number of events, {_BYTES} bytes each")
     n_events = size // _BYTES
