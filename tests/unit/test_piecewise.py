@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snn_compile.convert.piecewise import NoValueError, fit_curve
+from snn_compile.convert.curve_samples import NoValueError
+from snn_compile.convert.piecewise import fit_curve
 from snn_compile.errors import Origin
 from snn_compile.ir import spiking
 from snn_compile.ir.expression import Number, X, apply, evaluate

@@ -87,7 +87,7 @@ def layer_of(number: int, fields: Fields) -> Layer:
         raise UnsupportedError(
             REFUSED.get(kind, "layers of this type are unknown"),
             origin=fields.origin,
-            hint=f"read are {', '.join(sorted(_READERS))}",
+            hint=f"supported: {', '.join(sorted(_READERS))}",
         )
     complaints: list[CompileError] = []
     neuron, found = None, None

@@ -17,6 +17,9 @@ from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.reconstruction.reconstruct import Reconstruct
 from snn_compile.samples.rows import Rows
 
+FITS = {"rounding": "nearest", "bias_correction": False}
+"""Options that fit integers, and their values where nothing is fitted."""
+
 
 def adjustments(
     folded: ANNGraph,
@@ -26,12 +29,8 @@ def adjustments(
     options: CompileOptions,
     coding: Coding,
 ) -> Iterator[FitLayers | Reconstruct | CorrectBiases | CalibratePotentials | CalibrateResets]:
-    """Passes that calibrate errors of rounding and of timing, in order.
-
-    A quantized file states every integer: nothing is left to fit where its grids are kept.
-    """
-    asked = any(options.is_given(name) for name in ("bias_correction", "rounding"))
-    if coding.payloads and not asked and _is_quantized(folded, coding.levels):
+    """Passes that calibrate errors of rounding and of timing, in order."""
+    if keeps_integers(folded, options, coding):
         return
     options = options.relevant_to(coding.name)
     correction = coding.correction(options)
@@ -58,6 +57,15 @@ def adjustments(
         yield CalibratePotentials(folded, x, frames, scales, options.bias_correction)
     elif options.bias_correction and options.rounding == "nearest":
         yield CorrectBiases(folded, x, frames)
+
+
+def keeps_integers(folded: ANNGraph, options: CompileOptions, coding: Coding) -> bool:
+    """Whether nothing is left to fit: a quantized file states every integer on grids that are kept.
+
+    Whoever asks for a fit gets it.
+    """
+    asked = any(options.is_given(name) for name in FITS)
+    return coding.payloads and not asked and _is_quantized(folded, coding.levels)
 
 
 def _is_quantized(folded: ANNGraph, levels: int) -> bool:

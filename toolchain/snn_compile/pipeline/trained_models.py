@@ -20,6 +20,7 @@ from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.fit import fit_findings
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import Lowering, drives_to_share, for_target, passes_at_bounds
+from snn_compile.lowering.adjustments import FITS, keeps_integers
 from snn_compile.mapping import map_program
 from snn_compile.options import CALIBRATED, CONVERTED, UNCALIBRATED, CompileOptions
 from snn_compile.passes import Pass
@@ -191,6 +192,8 @@ def prepare_trained(
     made = _lowered(task, given, options, coding, facts, journal, retrain)
     options, lowered = made.options, made.lowered
     used = assemble.used(lowered.program, lowered.spiking.input_coding)
+    if keeps_integers(made.folded, options, made.coding):
+        used |= FITS
     in_effect, model = options.in_effect(facts, used), assemble.facts(imported.ann)
     numbers, network = lowered.quantization.numbers, lowered.quantization.network
     shown = samples.evaluate or samples.calibrate

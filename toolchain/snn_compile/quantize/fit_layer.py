@@ -110,19 +110,18 @@ class Layer:
         found = {group.id: fields(group, sites) for group in fitted}
         if missing is not None:
             missing = missing[:, sites.by_halves]
-        elif len(fitted) == len(groups) and sweep.is_constant(groups):
-            found = {key: list(each) for key, each in found.items()}
-            present = self._present(_sums(fitted, found), sites, groups)
-            missing = target[:, sites.by_halves] - present
         else:
-            sums = sites.of_trains(sweep.currents(self.population), _mean)[:, sites.by_halves]
+            if len(fitted) == len(groups) and sweep.is_constant(groups):
+                found = {key: list(each) for key, each in found.items()}
+                sums = _sums(fitted, found)
+            else:
+                sums = sites.of_trains(sweep.currents(self.population), _mean)[:, sites.by_halves]
             missing = target[:, sites.by_halves] - self._present(sums, sites, groups)
         changed: list[tuple[Synapses, Synapses]] = []
         for group in fitted:
             step = self._step(group)
             n_steps = sweep.pieces(group.inputs[0])[0].shape[-2]
-            old = group.weight.values.reshape(len(step), -1)
-            new = old.copy()
+            new = (old := group.weight.values.reshape(len(step), -1)).copy()
             for rows, moments in found[group.id]:
                 exact = self._exact(group)[rows]
                 # The residual with exact weights: the rest is only this group's rounding.
@@ -131,9 +130,8 @@ class Layer:
                 if fits:
                     exact = exact + refit(missing[rows], moments) * n_steps
                 if self._has_free_units(groups):
-                    of_rows, new[rows] = least_error(
-                        exact, step[rows], moments, _limit(group), centred=centred
-                    )
+                    parts = exact, step[rows], moments, _limit(group)
+                    of_rows, new[rows] = least_error(*parts, centred=centred)
                     ratio[rows], step[rows] = of_rows, step[rows] * of_rows
                 else:
                     new[rows] = _rounded(exact / step[rows, None], group, moments)
@@ -142,8 +140,8 @@ class Layer:
             weight = QTensor(new.reshape(group.weight.shape), group.weight.format)
             changed.append((group, replace(group, weight=weight)))
         shift = mean(missing, axis=1) / (self.numbers.unit * ratio)
-        shift = np.clip(shift, -VOLTAGE_LIMIT, VOLTAGE_LIMIT)
-        return Found(changed, ratio, round_half_even(shift))
+        within = np.clip(shift, -VOLTAGE_LIMIT, VOLTAGE_LIMIT)
+        return Found(changed, ratio, round_half_even(within))
 
     def changed(self, found: Found, *, bias: bool) -> tuple[QuantizedGraph, LayerNumbers]:
         """The program with the fit, except for channels whose state could overflow; its numbers."""
