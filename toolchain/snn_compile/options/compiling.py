@@ -288,7 +288,7 @@ class CompileOptions(TracedOptions):
         "compensated",
         choice(Rounding),
         "Weight rounding: to nearest, with errors that cancel on the calibration data, or learned"
-        " block by block on it (minutes).",
+        " from the float network's answers to it (minutes).",
         _NUMBERS,
         _MEASURED,
         idle="nearest",

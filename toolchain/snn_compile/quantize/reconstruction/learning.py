@@ -56,7 +56,7 @@ class Goal:
     power: float
     weight: float
     rectified: bool
-    most: npt.NDArray[np.floating] | None = None
+    most: Float | None = None
 
     def error(self, potential: Array, half: Float, target: Array) -> Array:
         """Real error of potentials (C, H, W, B); none where nobody reads a difference."""
