@@ -17,7 +17,7 @@ from snn_compile.errors import CompileError, CompileErrors
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.mapping import map_program, resources
 from snn_compile.options import CompileOptions
-from snn_compile.pipeline import driver
+from snn_compile.pipeline import driver, trained_models
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
 
@@ -29,44 +29,39 @@ CHIPS = 100_000
 def network(path: Path, options: CompileOptions) -> QuantizedGraph:
     """The network in integers that ``check`` maps."""
     found: list[QuantizedGraph] = []
-    mapping = driver.map_program
+    mapping = trained_models.map_program
 
     def keep(program: QuantizedGraph, target: Target, placement: object) -> object:
         del placement
         found.append(program)
         return mapping(program, load_target("unlimited"))
 
-    driver.map_program = keep  # type: ignore[assignment]
+    trained_models.map_program = keep  # type: ignore[assignment]
     try:
         driver.check_model(path, options)
     finally:
-        driver.map_program = mapping
+        trained_models.map_program = mapping
     return found[0]
 
 
-def asked_for(doc: str | None, arguments: list[str]) -> tuple[list[Path], Target, str]:
-    """The models, the target and the coding that a benchmark is asked for."""
-    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+def main(arguments: list[str]) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--target", default="loihi2")
     parser.add_argument("--coding")
     asked = parser.parse_args(arguments)
     target = load_target(asked.target, CHIPS)
-    return asked.models, target, asked.coding or target.default_coding.value
-
-
-def main(arguments: list[str]) -> None:
-    """Print the table."""
-    models, target, coding = asked_for(__doc__, arguments)
-    models = models or sorted((ROOT.parent / "shared" / "models").glob("*.onnx"))
-    print("| network | cores | bound | ratio | tightest limit | seconds |")
+    coding = asked.coding or target.default_coding.value
+    models = asked.models or sorted((ROOT.parent / "shared" / "models").glob("*.onnx"))
+    print("| network | cores | bound | ratio | tightest limit | CPU seconds |")
     print("|---|---:|---:|---:|---|---:|")
     for path in models:
         try:
             program = network(path, CompileOptions(coding=coding))
-            start = time.perf_counter()
+            start = time.process_time()
             taken = resources(map_program(program, target).graph)
-            seconds = time.perf_counter() - start
+            seconds = time.process_time() - start
         except CompileError as error:
             errors = error.errors if isinstance(error, CompileErrors) else (error,)
             print(

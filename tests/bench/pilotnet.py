@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
-from pilotnet_network import pilotnet
+from pilotnet_network import PilotNet, pilotnet
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.mapping import (
     Bill,
@@ -34,10 +34,12 @@ from snn_compile.mapping import (
     resources,
 )
 from snn_compile.mapping.block import as_map
-from snn_compile.mapping.cost import overlapped_step_time
+from snn_compile.mapping.cost import Messages, events, overlapped_step_time, step_time_by_step
+from snn_compile.mapping.cost.events import KINDS, KINDS_IN_PLURAL
 from snn_compile.mapping.counts import counts_of
 from snn_compile.mapping.memory import format_of
 from snn_compile.sim import engine
+from snn_compile.sim.reference import Run
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
 
@@ -69,18 +71,20 @@ def table(targets: Sequence[str]) -> Iterator[str]:
     yield f"| {' | '.join(COLUMNS)} |"
     yield "|---|---|---:|---:|---:|---:|---:|"
     nets = {kind: pilotnet(kind) for kind in CORES}
-    activity = engine.run(nets["lif"].program, nets["lif"].frames).activity
+    lif = nets["lif"]
+    run = engine.run(lif.program, lif.frames, record=True)
+    steps = each_step(lif, run)
     counted: list[str] = []
     for target in map(load_target, targets):
         for kind, measured in CORES.items():
             mapped = map_program(nets[kind].program, target).graph
             yield from cores(kind, measured, mapped)
             if kind == "lif":
-                found = bill(mapped, activity, host=False)
-                yield from costs(mapped, found)
-                counted += events(target.name, found)
+                found = bill(mapped, run.activity, host=False)
+                yield from costs(mapped, found, steps)
+                counted += counts(target.name, found)
     target = load_target(targets[0])
-    mapped = cut_as_intel(nets["lif"].program, target)
+    mapped = cut_as_intel(lif.program, target)
     without_input = CORES["lif"] - OF_INPUT["lif"]
     yield row(
         "LIF in Intel's pieces: cores, without the input",
@@ -88,10 +92,16 @@ def table(targets: Sequence[str]) -> Iterator[str]:
         without_input,
         exactly(mapped.cores),
     )
-    found = bill(mapped, activity, host=False)
-    if found.step:
-        yield step_row("LIF in Intel's pieces: time of a step, µs", mapped, found, found.step)
+    yield from times("LIF in Intel's pieces", mapped, bill(mapped, run.activity, host=False), steps)
     yield from counted
+
+
+def each_step(net: PilotNet, run: Run) -> list[Messages]:
+    """The messages of each step of the first stimulus."""
+    (source,) = net.program.inputs
+    sent = {name: messages[0] for name, messages in run.messages.items()}
+    sent[source.id] = net.frames[0]
+    return [{name: each[k] for name, each in sent.items()} for k in range(len(net.frames[0]))]
 
 
 def cores(kind: str, measured: int, mapped: MappedProgram) -> Iterator[str]:
@@ -104,12 +114,12 @@ def cores(kind: str, measured: int, mapped: MappedProgram) -> Iterator[str]:
         yield row(f"{kind.upper()}: cores, without the input", name, less, ours, bound)
 
 
-def costs(mapped: MappedProgram, found: Bill) -> Iterator[str]:
+def costs(mapped: MappedProgram, found: Bill, steps: Sequence[Messages]) -> Iterator[str]:
     """Energy and time of a frame."""
     name = mapped.target.name
-    if not (found.step and found.period and found.static):
+    yield from times("LIF", mapped, found, steps)
+    if not (found.period and found.static):
         raise SystemExit(f"{name} states no times")
-    yield step_row("LIF: time of a step, µs", mapped, found, found.step)
     period = found.period
     each_second = Range(1 / period.value, 1 / period.high, 1 / period.low)
     yield row("LIF: frames a second", name, FRAMES_PER_SECOND, each_second)
@@ -117,10 +127,17 @@ def costs(mapped: MappedProgram, found: Bill) -> Iterator[str]:
     yield row("LIF: static energy of a frame, µJ", name, STATIC_UJ, found.static * 1e6)
 
 
-def step_row(name: str, mapped: MappedProgram, found: Bill, step: Range) -> str:
-    """The time of a step, and its bound."""
-    bound = overlapped_step_time(mapped.target, found.events) * 1e6
-    return row(name, mapped.target.name, STEP_US, step * 1e6, f"{bound.value:.4g}")
+def times(
+    name: str, mapped: MappedProgram, found: Bill, steps: Sequence[Messages]
+) -> Iterator[str]:
+    """The time of a step: with its messages spread evenly, as in reports, and of each by itself."""
+    target = mapped.target
+    if found.step is None:
+        raise SystemExit(f"{target.name} states no times")
+    bound = f"{overlapped_step_time(target, found.events).value * 1e6:.4g}"
+    each = step_time_by_step(target, [events(mapped, messages) for messages in steps])
+    yield row(f"{name}: time of a step, µs", target.name, STEP_US, found.step * 1e6, bound)
+    yield row(f"{name}: the same, step by step, µs", target.name, STEP_US, each * 1e6)
 
 
 def cut_as_intel(program: QuantizedGraph, target: Target) -> MappedProgram:
@@ -141,7 +158,7 @@ def cut_as_intel(program: QuantizedGraph, target: Target) -> MappedProgram:
     return MappedProgram(program, replace(free, name=target.name, **same), tuple(placements))
 
 
-def events(target: str, found: Bill) -> Iterator[str]:
+def counts(target: str, found: Bill) -> Iterator[str]:
     """What the bill counts, for the reader who wants to do the sum."""
     synops, updates, spikes, sent, received = found.events.total.tolist()
     binding = found.binding
@@ -152,7 +169,7 @@ def events(target: str, found: Bill) -> Iterator[str]:
     if binding is not None and binding.core is not None:
         yield (
             f"The slowest core has {', '.join(binding.populations)}: {100 * binding.share:.0f} % of"
-            f" its time are {binding.operation}s."
+            f" its time are {KINDS_IN_PLURAL[KINDS.index(binding.operation)]}."
         )
 
 
@@ -165,8 +182,8 @@ def words(target: Target) -> Iterator[str]:
         for population in program.populations:
             (synapses,) = program.synapses_into(population)
             source = program.graph[synapses.inputs[0]].shape
-            counts, whole = counts_of(synapses, source), Block.whole(synapses.shape)
-            bits = form.taken(synapses, counts, whole, prod(source))
+            block = Block.whole(synapses.shape)
+            bits = form.taken(synapses, counts_of(synapses, source), block, prod(source))
             outputs, inputs = synapses.weight.values.shape[:2]
             name = f"{synapses.origin.op} {inputs:,} to {outputs}"
             taken.setdefault(name, []).append(f"{bits // word:,}")

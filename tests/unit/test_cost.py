@@ -14,7 +14,7 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import Input
 from snn_compile.ir.spiking import InputCoding, Reset
 from snn_compile.mapping import Block, MappedProgram, bill, map_program, resources
-from snn_compile.mapping.cost import KINDS, events
+from snn_compile.mapping.cost import KINDS, events, step_time, step_time_by_step
 from snn_compile.report import schema
 from snn_compile.report.bill import with_bill
 from snn_compile.report.layers import Activity
@@ -156,6 +156,24 @@ def test_time_by_hand():
     assert (binding.resource, binding.core, binding.operation) == ("core", 1, "message in")
     assert binding.populations == ("a", "b", "out")
     assert binding.share == pytest.approx(50 / 109)
+
+
+def test_a_step_whose_messages_are_known_waits_for_its_own_slowest_core():
+    """Each layer sends in a step of its own; evenly spread they take what ``step_time`` says."""
+    mapped = two_cores()
+    even = [{name: np.asarray(each) / 4 for name, each in MESSAGES.items()}] * 4
+    in_turn = [*({name: each} for name, each in MESSAGES.items()), {}]
+    spread, apart = (
+        step_time_by_step(TARGET, [events(mapped, messages) for messages in steps])
+        for steps in (even, in_turn)
+    )
+    assert spread.value == pytest.approx(step_time(TARGET, events(mapped, MESSAGES)).value)
+    slowest = []
+    for messages in in_turn:
+        _, counts = events(mapped, messages).per_core()
+        slowest.append((counts @ [1, 2 / 4, 3, 4, 5]).max())  # updates are those of four steps
+    assert apart.value == pytest.approx((np.mean(slowest) + 6) * NANO)
+    assert apart.value > spread.value
 
 
 def test_a_message_is_counted_once_for_each_core_that_reads_it():

@@ -97,6 +97,13 @@ def test_without_payloads_it_is_ignored_and_says_so(x, tmp_path, examples):
     report = compile_model(examples / "digits_mlp.onnx", **options).report
     (said,) = [w["message"] for w in report["warnings"] if w["code"] == "option-ignored"]
     assert said.startswith("ignored: layers.*.payload-bits; ")
+    assert [layer["payload_bits"] for layer in report["layers"]] == [0, 0, None]
+
+
+def test_the_report_says_how_wide_the_messages_of_a_layer_are(examples):
+    options = {"coding": "graded", "emit": (), "layers": {"*": {"payload_bits": 6}}}
+    layers = compile_model(examples / "digits_mlp.onnx", **options).report["layers"]
+    assert [layer["payload_bits"] for layer in layers] == [6, 6, None]
 
 
 def test_networks_without_it_record_options_as_before():

@@ -10,7 +10,7 @@ import pytest
 
 from snn_compile.cli import main
 from snn_compile.errors import CompileErrors, UsageError, exit_code
-from snn_compile.targets import Confidence, Times, available, load, load_target
+from snn_compile.targets import Confidence, Times, available, figure_entries, load, load_target
 
 FILES = resources.files("snn_compile.targets")
 
@@ -80,6 +80,22 @@ def test_boards_are_loihi2_with_other_chips(name, chips, cores):
     board, chip = load_target(name), load_target("loihi2")
     assert (board.chips.value, board.cores) == (chips, cores)
     assert board.synapse_memory_per_core == chip.synapse_memory_per_core
+
+
+def test_a_link_of_hala_point_has_its_share_of_the_bandwidth_between_all_chips():
+    link = load_target("hala-point").times.link_message
+    bytes_per_second = 5e12 / 1152 / 6
+    assert link.value == link.high == round(8 / bytes_per_second * 1e9, 1)
+    assert link.low == round(4 / bytes_per_second * 1e9, 1)
+    assert load_target("loihi2").times.link_message is None
+
+
+@pytest.mark.parametrize("name", ["loihi1", "loihi2", "hala-point"])
+def test_that_no_source_limits_a_link_is_said(name):
+    _, found = figure_entries(name)
+    (link,) = [each for each in found if each.key == "link_messages_per_step"]
+    assert (link.value, link.confidence) == ("unlimited", "assumed")
+    assert "no public figure" in link.source
 
 
 def test_chips_of_the_command_line_replace_those_of_the_file():

@@ -253,6 +253,7 @@ def _bias(fields: Fields, neuron: Neuron | None) -> Int | None:
             f"its bias reaches {abs(bias).max():,}; Lava's register has 16 bits",
             code="net-range",
             origin=fields.origin,
+            hint="train with a smaller bias",
         )
     return bias
 

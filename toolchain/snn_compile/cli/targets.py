@@ -98,7 +98,7 @@ def _figures(found: Sequence[FigureEntry]) -> Table:
             _value(figure),
             "" if figure.unit == "-" else figure.unit,
             Text(figure.confidence, style=COLOURS[figure.confidence]),
-            f"{figure.source} [{figure.file}]",
+            f"{figure.source} [{figure.file}]" if figure.file else figure.source,
         )
     return table
 

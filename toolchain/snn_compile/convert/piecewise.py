@@ -6,7 +6,7 @@ permits. Piecewise linear functions, with or without jumps, are reproduced exact
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -62,17 +62,13 @@ def _extremes(expression: Expression, low: Float, high: Float) -> tuple[Float, F
 
 @dataclass(frozen=True)
 class _Line:
-    """From ``begin`` on: ``value + slope * (x - anchor)``, within ``error`` of the function.
-
-    ``weighted`` is the error divided by its weight there.
-    """
+    """From ``begin`` on: ``value + slope * (x - anchor)``, within ``error`` of the function."""
 
     begin: float
     anchor: float
     value: float
     slope: float
     error: float
-    weighted: float
 
 
 def fit_curve(
@@ -207,13 +203,13 @@ class _Samples:
         x: arguments, ascending.
         y: values.
         jumps: samples behind a jump, ascending; ends with the number of samples.
-        weight: divisor of the error at each sample, usually 1.
+        weight: divisor of the error at each sample, at most 1; None for 1 everywhere.
     """
 
     x: Float
     y: Float
     jumps: Int
-    weight: Float
+    weight: Float | None = None
 
 
 def _samples(
@@ -240,9 +236,13 @@ def _samples(
         inner = (
             np.abs(x - (low + high) / 2.0) <= (high - low) * 0.375
         )  # ranges are rounded outwards
-        x = x[known]
-        if not len(x) or (everywhere and not known[inner].all()):
+        if not known.any() or (everywhere and not known[inner].all()):
             raise NoValueError(f"no finite value everywhere from {low:.6g} to {high:.6g}")
+        first, last = np.flatnonzero(known)[[0, -1]]
+        full = most * _next_step(step)
+        left = _to_the_end(values, x[first], x[max(first - 1, 0)], full)
+        right = _to_the_end(values, x[last], x[min(last + 1, FIRST - 1)], full)
+        x = np.concatenate([left[::-1], x[known], right])
     y = values(x)
     reached = np.flatnonzero(np.abs(y) <= REACH * most * step)
     if len(reached):  # values beyond either end saturate
@@ -262,7 +262,30 @@ def _samples(
     if len(at):
         x, y = _merged(x, y, at, values(at))
     jumps = np.append(_jumps(x, y, narrowest, step) + 1, len(x))
-    return _Samples(x, y, jumps, np.ones(len(x)))
+    return _Samples(x, y, jumps)
+
+
+def _to_the_end(
+    values: Callable[[Float], Float], inside: float, outside: float, full: float
+) -> Float:
+    """Arguments from one with a value to where the function ends, by bisection.
+
+    At a pole, as far as payloads reach.
+    """
+    found = []
+    for _ in range(ROUNDS):
+        middle = (inside + outside) / 2.0
+        (value,) = values(np.array([middle]))
+        if not np.isfinite(value):
+            outside = middle
+        elif middle in (inside, outside):
+            break
+        else:
+            found.append(middle)
+            inside = middle
+            if abs(value) >= full:
+                break
+    return np.array(found)
 
 
 def _jumps(x: Float, y: Float, narrowest: float, step: float) -> Int:
@@ -316,35 +339,52 @@ def _longest(samples: _Samples, start: int, end: int, tolerance: float) -> tuple
     Adjacent lines share a sample, so that none extends beyond its samples.
     """
     good, ahead = start + 1, 2
-    best = _line(samples, start, good)
-    while (
-        start + ahead <= end
-        and (line := _line(samples, start, start + ahead)).weighted <= tolerance
-    ):
-        good, ahead, best = start + ahead, ahead * 2, line
+    while start + ahead <= end and _is_line(samples, start, start + ahead, tolerance):
+        good, ahead = start + ahead, ahead * 2
     bad = min(start + ahead, end + 1)
     while bad - good > 1:
         middle = (good + bad) // 2
-        line = _line(samples, start, middle)
-        if line.weighted <= tolerance:
-            good, best = middle, line
+        if _is_line(samples, start, middle, tolerance):
+            good = middle
         else:
             bad = middle
-    return best, good if good == end else good - 1
+    return _line(samples, start, good), good if good == end else good - 1
+
+
+def _is_line(samples: _Samples, start: int, end: int, tolerance: float) -> bool:
+    """Whether the line of the samples from start to end is within the tolerance of each."""
+    _, rest, above, below = _chord(samples, start, end)
+    balance = (above + below) / 2.0
+    if max(above - balance, balance - below) > tolerance:  # weights only enlarge it
+        return False
+    if samples.weight is None:
+        return True
+    weighted = np.abs(rest - balance) / samples.weight[start:end]
+    return float(np.maximum.reduce(weighted)) <= tolerance
 
 
 def _line(samples: _Samples, start: int, end: int) -> _Line:
     """The chord of the samples from start to end, shifted to balance the errors on both sides."""
-    x, y = samples.x[start:end], samples.y[start:end]
-    first, last = float(x[0]), float(x[-1])
-    slope = float(y[-1] - y[0]) / (last - first) if last > first else 0.0
-    rest = y - (y[0] + slope * (x - first))
-    above, below = float(rest.max()), float(rest.min())
+    slope, _, above, below = _chord(samples, start, end)
+    first, last = samples.x.item(start), samples.x.item(end - 1)
     anchor = (first + last) / 2.0
-    value = float(y[0]) + slope * (anchor - first) + (above + below) / 2.0
-    error = (above - below) / 2.0
-    weighted = float((np.abs(rest - (above + below) / 2.0) / samples.weight[start:end]).max())
-    return _Line(first, anchor, value, slope, error, weighted)
+    value = samples.y.item(start) + slope * (anchor - first) + (above + below) / 2.0
+    return _Line(first, anchor, value, slope, (above - below) / 2.0)
+
+
+def _chord(samples: _Samples, start: int, end: int) -> tuple[float, Float, float, float]:
+    """Slope of the line through the first and the last of some samples.
+
+    With the samples' distances above it, the largest and the smallest.
+    """
+    x, y = samples.x, samples.y
+    first, last, at_first = x.item(start), x.item(end - 1), y.item(start)
+    slope = (y.item(end - 1) - at_first) / (last - first) if last > first else 0.0
+    rest = x[start:end] - first
+    rest *= slope
+    rest += at_first
+    np.subtract(y[start:end], rest, out=rest)
+    return slope, rest, float(np.maximum.reduce(rest)), float(np.minimum.reduce(rest))
 
 
 def _stacked(rows: Iterable[tuple[tuple[_Line, ...], float, float]]) -> Curve:

@@ -10,6 +10,7 @@ import numpy as np
 from snn_compile.ir.graph import NodeId
 from snn_compile.mapping.block import LIMITS, Demand, Placement, capacity
 from snn_compile.mapping.core_rules import core_demands
+from snn_compile.mapping.coverings import tightened
 from snn_compile.mapping.links import Link, links
 from snn_compile.mapping.program import MappedProgram
 
@@ -217,7 +218,7 @@ def resources(mapped: MappedProgram) -> Resources:
 
 
 def _lower_bound(mapped: MappedProgram) -> LowerBound:
-    least = mapped.least
+    least = tightened(mapped.least, mapped.cores, mapped.program, mapped.target)
     used = {name: Demand() for name in least.layers}
     for placement in mapped.placements:
         used[placement.population] += placement.demand

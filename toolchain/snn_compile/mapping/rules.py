@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from snn_compile.coding_registry import coding_names
+from snn_compile.coding_registry import coding_class, coding_names
 from snn_compile.ir.fixedpoint import QFormat
 from snn_compile.ir.quantized import (
     WEIGHT_BITS,
@@ -134,6 +134,14 @@ def messages(node: QuantizedNode) -> tuple[int, int] | None:
     return node.messages if isinstance(node, Input | Neurons) else None
 
 
+def payload_width(node: QuantizedNode) -> int | None:
+    """Bits of a node's payloads, the sign included; 0 of binary spikes, None without messages."""
+    sent = messages(node)
+    if sent is None:
+        return None
+    return 0 if 0 <= sent[0] <= sent[1] <= 1 else QFormat.holding(*sent).bits
+
+
 def payload_bits(
     program: QuantizedGraph, target: Target, placements: Sequence[Placement]
 ) -> list[Violation]:
@@ -151,7 +159,7 @@ def payload_bits(
     for node in program.graph:
         sent = messages(node)
         exempt = isinstance(node, Input) and node.coding in _WITHOUT_PAYLOAD
-        if sent is not None and not exempt and not 0 <= sent[0] <= sent[1] <= 1:
+        if sent is not None and not exempt and payload_width(node):
             sending.append((sent, node))
     has = f"has payloads of {limit} bits" if limit else "has binary spikes only"
     found = []
@@ -181,10 +189,7 @@ def _narrower(
     if any(isinstance(node, Input) for node in nodes):
         found.append(f"--input-bits {bits}" if bits >= 1 else "--input current")
     if any(isinstance(node, Neurons) for node in nodes):
-        option = {"rate": f"--burst {(1 << max(bits, 1)) - 1}"}.get(
-            program.window.coding, f"--payload-bits {max(bits, 1)}"
-        )
-        found.append(option)
+        found.append(coding_class(program.window.coding).with_narrow_payloads(max(bits, 1)))
     return ", ".join(found)
 
 

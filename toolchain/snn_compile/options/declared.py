@@ -224,7 +224,10 @@ def resolve_names(
             complaints.append(_unknown(prefix + key, name, value, known, _file(origin)))
         elif name in values:
             message = f"{prefix}{key} is set twice"
-            complaints.append(UsageError(message, code="bad-option", origin=_file(origin)))
+            hint = "state it once, with hyphens or with underscores"
+            complaints.append(
+                UsageError(message, code="bad-option", origin=_file(origin), hint=hint)
+            )
         else:
             values[name] = value
     return values, complaints

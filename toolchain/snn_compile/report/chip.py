@@ -189,4 +189,4 @@ def _shorten(layers: Sequence[str], room: int) -> str:
     name, left = layers[0], room - len(more)
     if len(name) > left:
         name = name.rpartition("/")[2]
-    return (name if len(name) <= left else "…" + name[-(left - 1) :]) + more
+    return (name if len(name) <= left else "…" + name[2 - left :]) + more  # as wide as two

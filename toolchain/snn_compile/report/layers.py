@@ -13,6 +13,7 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import Population, QuantizedGraph, Readout, SparseSynapses
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.mapping import LayerResources
+from snn_compile.mapping.rules import payload_width
 from snn_compile.quantize.quantize import LayerNumbers
 from snn_compile.report.attribution import Loss
 from snn_compile.report.observed.numbers import layer_numbers
@@ -51,6 +52,7 @@ def layer_table(
             "neurons": prod(population.shape),
             "synapses": resources[population.id].synapses if population.id in resources else None,
             "weight_bits": numbers[population.id].weight_bits,
+            "payload_bits": payload_width(population),
             "threshold": _thresholds(population),
             "saturated_weights": numbers[population.id].saturated,
             "largest_potential": numbers[population.id].largest,

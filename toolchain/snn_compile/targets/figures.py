@@ -23,7 +23,8 @@ class FigureEntry:
         unit: unit of the value.
         confidence: value of a :class:`~snn_compile.targets.target.Confidence`.
         source: its source, with caveats.
-        file: the file that defines it, which is another one if the figure is inherited.
+        file: the file that defines it, which is another one if the figure is inherited; empty for
+            the limit of a link, where none defines it.
     """
 
     section: str
@@ -63,4 +64,8 @@ def figure_entries(name_or_path: str | Path) -> tuple[Target, tuple[FigureEntry,
                     origins[section, key],
                 )
             )
+    if "link_messages_per_step" not in tables.get("board", {}):
+        link = target.link_messages_per_step
+        unstated = "unlimited", None, None, link.unit, link.confidence.value, link.source, ""
+        by_section["board"].append(FigureEntry("board", "link_messages_per_step", *unstated))
     return target, tuple(figure for figures in by_section.values() for figure in figures)

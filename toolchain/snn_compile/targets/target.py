@@ -88,7 +88,8 @@ Words = Figure[tuple[str, ...] | None]
 UNSTATED_LINK: Limit = Figure(
     None,
     "messages",
-    "no public figure for the messages per time step on a link between chips",
+    "no public figure. A time step lasts until its last message has arrived, so a slow link takes"
+    " time (time.link_message, where a source states one) and no network is refused for it",
     Confidence.ASSUMED,
 )
 UNSTATED_WORD: Limit = Figure(None, "bits", "memory is counted in bits", Confidence.ASSUMED)

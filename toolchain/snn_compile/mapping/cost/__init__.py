@@ -3,9 +3,15 @@
 from snn_compile.mapping.cost.bill import Bill, Share, bill
 from snn_compile.mapping.cost.constants import RANGE, Range
 from snn_compile.mapping.cost.energy import EnergyEstimate, energy
-from snn_compile.mapping.cost.events import KINDS, Events, events
+from snn_compile.mapping.cost.events import KINDS, Events, Messages, events
 from snn_compile.mapping.cost.synops import exact_synops, fan_out, fan_outs, neuron_updates, synops
-from snn_compile.mapping.cost.time import Binding, overlapped_step_time, step_time, time_source
+from snn_compile.mapping.cost.time import (
+    Binding,
+    overlapped_step_time,
+    step_time,
+    step_time_by_step,
+    time_source,
+)
 
 __all__ = [
     "KINDS",
@@ -14,6 +20,7 @@ __all__ = [
     "Binding",
     "EnergyEstimate",
     "Events",
+    "Messages",
     "Range",
     "Share",
     "bill",
@@ -25,6 +32,7 @@ __all__ = [
     "neuron_updates",
     "overlapped_step_time",
     "step_time",
+    "step_time_by_step",
     "synops",
     "time_source",
 ]

@@ -19,6 +19,7 @@ from snn_compile.mapping.cost.events import KINDS, KINDS_IN_PLURAL, Events, Floa
 from snn_compile.targets.target import Confidence, Constant, Target, Times
 
 NANO = 1e-9
+UPDATES = KINDS.index("neuron update")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,24 @@ def step_time(target: Target, found: Events) -> Range:
     _, per_core = found.per_core()
     ends = (float(each.max(initial=0.0)) / found.n_steps for each in busy(target, per_core))
     return Range(*ends) + of(target.times.barrier) * NANO
+
+
+def step_time_by_step(target: Target, found: Sequence[Events]) -> Range:
+    """Seconds of one time step, the mean of several whose messages are known one by one.
+
+    A barrier ends every step, so the slowest core of each counts. It is no less than ``step_time``,
+    which spreads the messages of a window evenly.
+
+    Args:
+        target: the chip.
+        found: of each step, its messages; updates are those of a whole window.
+    """
+    total = np.zeros(3)
+    for step in found:
+        _, per_core = step.per_core()
+        per_core[:, UPDATES] /= step.n_steps
+        total += [each.max(initial=0.0) for each in busy(target, per_core)]
+    return Range(*(total / max(1, len(found))).tolist()) + of(target.times.barrier) * NANO
 
 
 def by_kind(target: Target, found: Events) -> dict[str, float]:
