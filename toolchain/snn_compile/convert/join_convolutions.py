@@ -88,10 +88,10 @@ def _join(concat: ann.Concat, parts: Sequence[ann.Conv], source: NodeId) -> ann.
     }  # fmt: skip
     if len(alike) != 1:
         return None
-    along = [_along(parts, axis) for axis in (0, 1)]
-    if along[0] is None or along[1] is None:
+    vertical, horizontal = _along(parts, 0), _along(parts, 1)
+    if vertical is None or horizontal is None:
         return None
-    (rows, top, bottom), (columns, left, right) = along
+    (rows, top, bottom), (columns, left, right) = vertical, horizontal
     size = max(k.stop for k in rows), max(k.stop for k in columns)
     weights = []
     for part, row, column in zip(parts, rows, columns, strict=True):

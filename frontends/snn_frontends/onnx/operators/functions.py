@@ -368,8 +368,14 @@ def reciprocal(call: Call, x: Tensor) -> Tensor | None:
     if isinstance(node, ann.Function):
         y = of(call, inner, inverse, suffix="reciprocal")
     elif _is_positive(call.builder, node):
-        fine = {"expression": inverse, "payload_bits": OPERAND_BITS - 1, "exact": True}
-        y = call.emit(ann.Function, inner, suffix="reciprocal", **fine)
+        y = call.emit(
+            ann.Function,
+            inner,
+            suffix="reciprocal",
+            expression=inverse,
+            payload_bits=OPERAND_BITS - 1,
+            exact=True,
+        )
     else:
         return None
     for k, wired in enumerate(reversed(wiring)):
