@@ -178,11 +178,11 @@ def tightened(least: Least, cores: int, program: QuantizedGraph, target: Target)
         return least
     layers, left = {name: list(bounds) for name, bounds in least.layers.items()}, MOST_WORK
     for population in program.populations:
-        synapses, *others = program.synapses_into(population)
-        if others or not isinstance(synapses, ConvSynapses):
+        groups = program.synapses_into(population)
+        if len(groups) != 1 or not isinstance(groups[0], ConvSynapses):
             continue
-        source = synapses.inputs[0]
-        found = _convolution(synapses, program.graph[source].shape, limit)
+        source = groups[0].inputs[0]
+        found = _convolution(groups[0], program.graph[source].shape, limit)
         if found is None or found.work > left:
             continue
         left -= found.work

@@ -83,7 +83,7 @@ class NumberOptions:
         "compensated",
         choice(Rounding),
         "Weight rounding: to nearest, with errors that cancel on the calibration data, or learned"
-        " block by block on it (minutes).",
+        " from the float network's answers to it (minutes).",
         _GROUP,
         MEASURED,
         idle="nearest",

@@ -73,7 +73,8 @@ class FitLayers:
         refits: whether weights may compensate errors of earlier layers; else they are only rounded.
         drives: what calibration recorded of the float network on the same samples.
         starts: full scales of rectifiers whose initial potentials are calibrated on the way, (C,)
-            each: the layers behind them are fitted to the spikes that they will send.
+            each. Their weights are fitted to the counts of their spikes, too, and the layers behind
+            them to the spikes that they will send.
     """
 
     name: ClassVar[str] = "fit-layers"

@@ -32,7 +32,7 @@ from snn_compile.quantize.reconstruction.learning import Advance, Entries, Goal,
 from snn_compile.quantize.reconstruction.levels import levels_of
 from snn_compile.quantize.reconstruction.network import SegmentNetwork, carriers, population_of
 from snn_compile.quantize.reconstruction.segments import Segment, segments_of
-from snn_compile.quantize.reconstruction.teacher import Generic, Teacher, mixed
+from snn_compile.quantize.reconstruction.teacher import Integers, Numbers, Teacher, mixed
 from snn_compile.quantize.shared_drives import SharedDrives
 from snn_compile.quantize.sweep import Sweep
 from snn_compile.samples.rows import Rows
@@ -101,8 +101,8 @@ class _Samples:
     """Calibration samples, as they are and encoded; the last are held out."""
 
     folded: ANNGraph
-    x: Generic
-    frames: Generic
+    x: Numbers
+    frames: Integers
 
 
 @dataclass(eq=False)
@@ -193,7 +193,7 @@ class _Way:
         if inputs.issuperset(segment.sources):
             simulator = Simulator(program)
 
-            def entries(encoded: Generic) -> Entries:
+            def entries(encoded: Integers) -> Entries:
                 sent = simulator.encode_inputs(encoded.astype(np.int64), 0)
                 return {name: _single(sent[name]) for name in segment.sources}
 

@@ -11,13 +11,15 @@ from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.stages import ANNGraph
+from snn_compile.numerics.products import Float
 from snn_compile.quantize.sites import readers_of
 from snn_compile.samples.rows import Rows
 from snn_compile.sim import ann
 from snn_compile.sim.kernels import Array
 from snn_compile.sim.reproducible import Reproducible
 
-Generic = npt.NDArray[np.generic]
+Numbers = npt.NDArray[np.number]
+Integers = npt.NDArray[np.integer]
 
 
 class Teacher:
@@ -36,13 +38,13 @@ class Teacher:
         self._folded, self._shapes = folded, shapes
         self._operators = Reproducible(folded, x)
         self._readers = readers_of(folded, shapes)
-        self.most: dict[NodeId, npt.NDArray[np.floating]] = {}
+        self.most: dict[NodeId, Float] = {}
         for name, shape in shapes.items():
             node = folded.graph[name]
             if isinstance(node, ops.Relu) and node.cap is not None:
-                self.most[name] = np.broadcast_to(node.cap, shape[:1])
+                self.most[name] = np.full(shape[0], float(node.cap))
 
-    def drives(self, x: Generic) -> dict[NodeId, Array]:
+    def drives(self, x: Numbers) -> dict[NodeId, Array]:
         """Of samples (B, *input shape), (C, H, W, B) float32 each."""
         found: dict[NodeId, Array] = {}
 
@@ -57,8 +59,8 @@ class Teacher:
 
 
 def mixed(
-    draw: np.random.Generator, x: Generic, frames: Generic, other: Generic, others: Generic
-) -> tuple[Generic, Generic]:
+    draw: np.random.Generator, x: Numbers, frames: Integers, other: Numbers, others: Integers
+) -> tuple[Numbers, Integers]:
     """Samples between two: what the float network answers to them is known as well.
 
     One half are weighted means with uniform weights (Zhang et al. 2018, "mixup"). The other half
@@ -83,7 +85,11 @@ def mixed(
     maps = x.shape == frames.shape and min(frames.shape[2:]) > 1
     for k in np.flatnonzero(pasted) if maps else ():
         share[k] = 1.0
-        share[(k, 0, *_rectangle(frames.shape[2:], side[k], at[k]))] = 0.0
+        height, width = (
+            _part(length, side[k], place)
+            for length, place in zip(frames.shape[2:], at[k], strict=True)
+        )
+        share[k, 0, height, width] = 0.0
     if not maps:
         share = weight[:, None, None, None]
     encoded = np.rint(share * frames + (1 - share) * others).astype(frames.dtype)
@@ -92,13 +98,8 @@ def mixed(
     return (share * x + (1 - share) * other).astype(np.float32), encoded
 
 
-def _rectangle(
-    shape: tuple[int, ...], side: float, at: npt.NDArray[np.floating]
-) -> tuple[slice, ...]:
-    """A part of maps, of a relative length of each side, at a relative place."""
-    found = []
-    for length, place in zip(shape, at, strict=True):
-        wide = max(round(length * side), 1)
-        start = int(place * (length - wide + 1))
-        found.append(slice(start, start + wide))
-    return tuple(found)
+def _part(length: int, share: float, place: float) -> slice:
+    """A stretch of a relative length at a relative place."""
+    wide = max(round(length * share), 1)
+    start = int(place * (length - wide + 1))
+    return slice(start, start + wide)
