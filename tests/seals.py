@@ -101,7 +101,7 @@ def seal(model: Path, calibrate: Path, options: Options) -> str:
 
     x = np.load(calibrate)["x"][: 2 * SAMPLES if "digits" not in model.name else SAMPLES]
     compiled = compile_model(model, calibrate=x, emit=(), **options)
-    with zipfile.ZipFile(io.BytesIO(compiled._sealed())) as archive:
+    with zipfile.ZipFile(io.BytesIO(compiled.sealed_bytes())) as archive:
         return archive.read("seal").decode()
 
 

@@ -3,9 +3,9 @@
 Needs nothing but Python 3.11 or later. The first start makes ``.venv`` beside this folder and
 installs the project there, editable, which also compiles the engine if there is a C++ compiler;
 later starts find a stamp and go straight on. The stamp covers ``pyproject.toml``, the pinned
-versions, the engine's sources and the Python version: if one changes, the next start installs
-again. The environment that this Python itself runs in is never touched; to use it all the same,
-name it in ``SNN_COMPILE_VENV``.
+versions, the engine's sources, the names of all modules and the Python version: if one changes, the
+next start installs again. The environment that this Python itself runs in is never touched; to use
+it all the same, name it in ``SNN_COMPILE_VENV``.
 
 ``python3 tests`` shares this file. It has to load on Pythons that are too old to run it (3.6 and
 later), hence the quoted annotations.
@@ -25,6 +25,7 @@ MINIMUM = (3, 11)
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
 ENGINE = ROOT / "toolchain" / "engine"
+PACKAGES = (ROOT / "toolchain" / "snn_compile", ROOT / "frontends", ROOT / "backends")
 WINDOWS = os.name == "nt"
 STAMP = "snn-compile.json"
 LOCK = "snn-compile.lock"
@@ -247,6 +248,9 @@ def _key(folder: Path) -> str:
     digest = hashlib.sha256(f"{ROOT}\n{folder}\n{_version()}\n{required}\n".encode())
     for path in (ROOT / "pyproject.toml", CONSTRAINTS, *sorted(ENGINE.glob("*"))):
         digest.update(path.read_bytes() if path.is_file() else b"-")
+    for folder_of_packages in PACKAGES:  # an editable installation lists its files
+        for path in sorted(folder_of_packages.rglob("*.py")):
+            digest.update(f"{path.relative_to(ROOT)}\n".encode())
     return digest.hexdigest()
 
 

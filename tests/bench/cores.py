@@ -17,7 +17,7 @@ from snn_compile.errors import CompileError, CompileErrors
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.mapping import map_program, resources
 from snn_compile.options import CompileOptions
-from snn_compile.pipeline import driver
+from snn_compile.pipeline import driver, trained_models
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
 
@@ -29,18 +29,18 @@ CHIPS = 100_000
 def network(path: Path, options: CompileOptions) -> QuantizedGraph:
     """The network in integers that ``check`` maps."""
     found: list[QuantizedGraph] = []
-    mapping = driver.map_program
+    mapping = trained_models.map_program
 
     def keep(program: QuantizedGraph, target: Target, placement: object) -> object:
         del placement
         found.append(program)
         return mapping(program, load_target("unlimited"))
 
-    driver.map_program = keep  # type: ignore[assignment]
+    trained_models.map_program = keep  # type: ignore[assignment]
     try:
         driver.check_model(path, options)
     finally:
-        driver.map_program = mapping
+        trained_models.map_program = mapping
     return found[0]
 
 

@@ -1,7 +1,8 @@
 """What depthwise networks lose, where, and which remedy wins it back.
 
     python tests/bench/depthwise.py [NETWORK ...] [--speech FOLDER] [--images 1000]
-                                    [--folder small_networks] [--cells w4 rate32 ...] [--layers]
+                                    [--folder small_networks] [--cells w4 rate32 ...]
+                                    [--rounding compensated] [--layers]
 
 Depthwise separable networks in the form of MLPerf Tiny's keyword spotter (a convolution of 64
 channels, four blocks of a depthwise and a pointwise one, each with batch normalization and a
@@ -173,6 +174,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--folder", type=Path, default=Path("small_networks"))
     parser.add_argument("--cells", nargs="*", default=list(CELLS))
+    parser.add_argument("--rounding", default="compensated")
     parser.add_argument("--layers", action="store_true")
     arguments = parser.parse_args()
     for name in arguments.names:
@@ -183,12 +185,13 @@ def main() -> None:
         print(f"{name}: {right:.2f} % of {len(exact)}", flush=True)
         for cell in arguments.cells:
             begin = time.process_time()
-            lost, same, error = measure(network, exact, **CELLS[cell])
+            options = CELLS[cell] | {"rounding": arguments.rounding}
+            lost, same, error = measure(network, exact, **options)
             seconds = time.process_time() - begin
             said = f"{lost:6.2f} lost, {same:6.2f} agree, error {error:.4f}, {seconds:.0f} s"
             print(f"  {cell:9} {said}", flush=True)
             if arguments.layers:
-                tell_layers(network, **CELLS[cell])
+                tell_layers(network, **options)
 
 
 if __name__ == "__main__":

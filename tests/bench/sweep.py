@@ -1,11 +1,12 @@
 """A grid of 24 points of ResNet-20: serially, over two workers one of which is killed, and on Dask.
 
     python tests/bench/sweep.py [--images 500] [--calibrate 256] [--cluster local:2] [--few]
+        [--folder DIR]
 
 The sweep over two workers loses one of them to SIGKILL after some points, is then killed itself in
 the same way, and is resumed; the one on a Dask cluster of two processes loses a worker. Every seal
 must be that of the serial run. The table in docs/how-to/sweep.md is printed by this program.
-Takes about half an hour of processor time. ``--few`` takes 3 points, at 4 time steps; an empty
+Takes some ten minutes of processor time. ``--few`` takes 3 points, at 4 time steps; an empty
 ``--cluster`` leaves Dask out.
 """
 
@@ -22,12 +23,14 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import shared_models
 import w8a8
 
 MODEL = "cifar10_resnet20"
-GRID = ["--coding", "radix,sync,rate", "--no-emit"]
-WHOLE = ["-T", "4,8", "--weight-bits", "4,8", "--thresholds", "mmse,max"]
+GRID = ["--coding", "radix,sync,rate", "--rounding", "nearest", "--no-emit"]
+"""Without fits, which take the same time in each point and most of it."""
+WHOLE = ["-T", "2,4", "--weight-bits", "4,8", "--thresholds", "mmse,max"]
 FEW = ["-T", "4", "--weight-bits", "8"]
 KILLED = {24: (4, 10), 3: (1, 2)}
 """Points after which a worker is killed, and the sweep, by the size of the grid."""
@@ -73,19 +76,65 @@ def seals(folder: Path) -> dict[str, str]:
     return {point["name"]: point.get("seal", point["state"]) for point in points}
 
 
-def report(what: str, began: float, spent: float, found: dict[str, str], serial: object) -> None:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = usage.ru_utime + usage.ru_stime - spent
-    equal = "the reference" if found is serial else f"equal: {found == serial}"
-    print(
-        f"| {what} | {len(found)} | {time.monotonic() - began:.0f} | {seconds:.0f} | {equal} |",
-        flush=True,
-    )
+class Spent:
+    """Seconds of wall time, and of processor time of all processes that have ended, from now on."""
+
+    def __init__(self) -> None:
+        self._began, self._before = time.monotonic(), self._processor()
+
+    @staticmethod
+    def _processor() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    def row(self, what: str, found: dict[str, str], equal: str) -> None:
+        """Print a row of the table."""
+        wall, seconds = time.monotonic() - self._began, self._processor() - self._before
+        print(f"| {what} | {len(found)} | {wall:.0f} | {seconds:.0f} | {equal} |", flush=True)
 
 
-def spent() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+def ended(process: subprocess.Popen[bytes], folder: Path) -> dict[str, str]:
+    """The seals of a sweep that has to succeed."""
+    if process.wait():
+        raise SystemExit(folder.with_suffix(".log").read_text())
+    return seals(folder)
+
+
+def serially(line: list[str], folder: Path) -> dict[str, str]:
+    return ended(sweep(line, folder, "--workers", "1"), folder)
+
+
+def killed(line: list[str], folder: Path, one: int, everything: int) -> tuple[dict[str, str], int]:
+    """Over two workers: one dies after some points, all after more; resumed. Points kept then."""
+    process = sweep(line, folder, "--workers", "2")
+    wait_for_records(folder, one, process)
+    os.kill(next(filter(is_worker, descendants(process.pid))), signal.SIGKILL)
+    wait_for_records(folder, everything, process)
+    process.kill()
+    process.wait()
+    kept = len(list((folder / "points").glob("*.json")))
+    return ended(sweep(line, folder, "--workers", "2"), folder), kept
+
+
+def on_dask(line: list[str], folder: Path, cluster: str, one: int) -> tuple[dict[str, str], bool]:
+    """On a cluster; whether a worker of it, if it is here, was killed after some points."""
+    process = sweep(line, folder, "--cluster", cluster)
+    wait_for_records(folder, one, process)
+    workers = [one for one in descendants(process.pid) if is_worker(one)]
+    if workers:
+        os.kill(workers[-1], signal.SIGKILL)
+    return ended(process, folder), bool(workers)
+
+
+def command(place: Path, given: argparse.Namespace) -> list[str]:
+    """The sweep, with its data in a folder."""
+    shared_models.prepare(MODEL, place, given.images)
+    with np.load(place / "calibrate.npz") as file:
+        few = {"x": file["x"][: given.calibrate]}
+    np.savez(place / "calibrate.npz", **few)
+    data = [f"--{name}={place / name}.npz" for name in ("calibrate", "evaluate")]
+    line = ["sweep", str(w8a8.SHARED / "models" / f"{MODEL}.onnx"), *data, *GRID]
+    return line + (FEW if given.few else WHOLE)
 
 
 def main() -> None:
@@ -94,54 +143,28 @@ def main() -> None:
     parser.add_argument("--calibrate", type=int, default=256)
     parser.add_argument("--cluster", default="local:2")
     parser.add_argument("--few", action="store_true")
+    parser.add_argument("--folder", type=Path, help="keeps data and sweeps; must be empty")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        place = Path(scratch)
-        shared_models.prepare(MODEL, place, given.images)
-        import numpy as np
-
-        with np.load(place / "calibrate.npz") as file:
-            few = {"x": file["x"][: given.calibrate]}
-        np.savez(place / "calibrate.npz", **few)
-        data = [f"--{name}={place / name}.npz" for name in ("calibrate", "evaluate")]
-        line = ["sweep", str(w8a8.SHARED / "models" / f"{MODEL}.onnx"), *data, *GRID]
-        line += FEW if given.few else WHOLE
+        place = given.folder or Path(scratch)
+        line = command(place, given)
         print("| sweep | points | s | processor s | seals |\n|---|--:|--:|--:|---|", flush=True)
-
-        began, before, folder = time.monotonic(), spent(), place / "serial"
-        if sweep(line, folder, "--workers", "1").wait():
-            raise SystemExit(folder.with_suffix(".log").read_text())
-        serial = seals(folder)
+        spent = Spent()
+        serial = serially(line, place / "serial")
+        spent.row("one worker", serial, "the reference")
         one, everything = KILLED[len(serial)]
-        report("one worker", began, before, serial, serial)
 
-        began, before, folder = time.monotonic(), spent(), place / "killed"
-        process = sweep(line, folder, "--workers", "2")
-        wait_for_records(folder, one, process)
-        os.kill(next(filter(is_worker, descendants(process.pid))), signal.SIGKILL)
-        wait_for_records(folder, everything, process)
-        process.kill()
-        process.wait()
-        kept = len(list((folder / "points").glob("*.json")))
-        if sweep(line, folder, "--workers", "2").wait():
-            raise SystemExit(folder.with_suffix(".log").read_text())
+        spent = Spent()
+        found, kept = killed(line, place / "killed", one, everything)
         what = f"two workers; one killed after {one} points, all after {kept}, resumed"
-        report(what, began, before, seals(folder), serial)
+        spent.row(what, found, f"equal: {found == serial}")
         if not given.cluster:
             return
 
-        began, before, folder = time.monotonic(), spent(), place / "dask"
-        process = sweep(line, folder, "--cluster", given.cluster)
-        wait_for_records(folder, one, process)
-        workers = [one for one in descendants(process.pid) if is_worker(one)]
-        if workers:
-            os.kill(workers[-1], signal.SIGKILL)
-        if process.wait():
-            raise SystemExit(folder.with_suffix(".log").read_text())
-        what = f"Dask, {given.cluster}" + (
-            f"; a worker killed after {one} points" if workers else ""
-        )
-        report(what, began, before, seals(folder), serial)
+        spent = Spent()
+        found, died = on_dask(line, place / "dask", given.cluster, one)
+        what = f"Dask, {given.cluster}" + (f"; a worker killed after {one} points" if died else "")
+        spent.row(what, found, f"equal: {found == serial}")
 
 
 if __name__ == "__main__":

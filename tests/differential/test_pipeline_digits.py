@@ -254,7 +254,7 @@ def test_the_same_command_gives_the_same_network(examples, digits):
         )
         for _ in range(2)
     )
-    assert one._sealed() == other._sealed()
+    assert one.sealed_bytes() == other.sealed_bytes()
     np.testing.assert_array_equal(one.run(x[:20]), other.run(x[:20]))
 
 

@@ -16,11 +16,11 @@ from snn_compile.sim import engine, reference
 
 @pytest.fixture(scope="module")
 def compiled(examples):
-    """The digits in few levels and bits; of 16 steps a block, which change weights already."""
-    options = {"coding": "sync", "timesteps": 3, "weight_bits": 4, "emit": ()}
+    """The digits in few levels; of few steps, which change weights already."""
+    options = {"coding": "sync", "timesteps": 3, "emit": ()}
     x = np.load(examples / "digits_calibrate.npz")["x"][:256]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learning, "ITERATIONS", 16)
+        patch.setattr(learning, "STEPS", 64)
         return [
             compile_model(examples / "digits_cnn.onnx", calibrate=x, rounding=rounding, **options)
             for rounding in ("compensated", "reconstructed")

@@ -24,7 +24,7 @@ from snn_compile.ir.models import registry
 from snn_compile.options import CompileOptions
 from snn_compile.options.declared import options_of
 from snn_compile.pipeline import replay, values
-from snn_compile.report import cost_schema, schema
+from snn_compile.report import cost_schema, resource_schema, schema, tune_schema
 from snn_compile.sweep import schema as sweep_schema
 
 TABLE = Path(__file__).with_name("wire_names.tsv")
@@ -51,7 +51,13 @@ def table() -> Iterator[str]:
         yield f"$type {model.__name__}, in vectors {model.conformance}: {words_of(model)}"
     for kind in sorted(values.PASSES, key=lambda kind: kind.__name__):
         yield f"pass {kind.name}, $type {kind.__name__}: {words_of(kind)}"
-    documents = ((schema, cost_schema), (header,), (sealed,), (replay,), (sweep_schema,))
+    documents = (
+        (schema, cost_schema, resource_schema, tune_schema),
+        (header,),
+        (sealed,),
+        (replay,),
+        (sweep_schema,),
+    )
     for module, *parts in (*documents, (compare_schema,)):
         names = [kind for part in (module, *parts) for kind in vars(part).values()]
         objects = [kind for kind in names if is_typeddict(kind)]

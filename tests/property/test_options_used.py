@@ -53,7 +53,9 @@ VALUES = {
     "nir_reset": st.sampled_from(["subtract", "zero"]),
     "nir_reset_delay": st.booleans(),
     "nir_producer": st.just("norse"),
-    "layers": st.sampled_from([(), (LayerOptions("*", weight_bits=5),)]),
+    "layers": st.sampled_from(
+        [(), (LayerOptions("*", weight_bits=5),), (LayerOptions("*", payload_bits=5),)]
+    ),
 }
 ELSEWHERE = {"calibrate", "evaluate", "input_shape", "placement", "max_accuracy_drop"}
 ELSEWHERE |= {"preprocess", "samples", "labels", "max_energy", "max_latency", "max_cores"}
@@ -87,6 +89,7 @@ def test_every_option_is_drawn():
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(chosen=st.fixed_dictionaries({}, optional=VALUES), calibrated=st.booleans())
 @example(chosen={"equalize": "auto", "per_layer": True}, calibrated=True)
+@example(chosen={"layers": (LayerOptions("*", payload_bits=5),)}, calibrated=True)
 def test_what_is_reported_is_what_was_used(network, chosen, calibrated):
     path, images = network
     if chosen.get("burst", 1) > 1 and chosen.get("coding") != "rate":
@@ -106,6 +109,7 @@ def test_what_is_reported_is_what_was_used(network, chosen, calibrated):
         name.strip().replace("-", "_")
         for warning in warnings
         for name in warning["message"].removeprefix("ignored: ").partition(";")[0].split(",")
+        if not name.strip().startswith("layers.")
     }
     ignored = {name for name, option in reported.items() if option["origin"].endswith(IGNORED)}
     assert named == ignored
@@ -127,6 +131,33 @@ def test_what_is_reported_is_what_was_used(network, chosen, calibrated):
     assert_shown(found, values)
 
 
+def test_a_budget_is_reported_as_the_widths_that_it_chose(network):
+    path, images = network
+    chosen = {"coding": "graded", "calibrate": images, "emit": ()}
+    found = compile_model(path, budget="memory=130", **chosen)
+    reported = found.report["options"]["layers"]
+    assert reported["origin"] == "chosen within --budget"
+    layers = tuple(LayerOptions(**one) for one in reported["value"])
+    widths = [layer["weight_bits"] for layer in found.report["layers"]]
+    assert widths == [one.weight_bits for one in layers]
+    assert min(widths) < 8
+    again = compile_model(path, layers=layers, **chosen)
+    assert to_text(again.program) == to_text(found.program)
+
+
+def test_reconstruction_is_reported_where_it_was_used(network):
+    path, images = network
+    found, other = (
+        compile_model(
+            path, calibrate=images, coding="sync", timesteps=3, weight_bits=3, emit=(), rounding=one
+        )
+        for one in ("reconstructed", "compensated")
+    )
+    assert found.report["options"]["rounding"]["value"] == "reconstructed"
+    assert other.report["options"]["rounding"]["value"] == "compensated"
+    assert to_text(found.program) != to_text(other.program)
+
+
 def assert_shown(found, values):
     """What can be read off a program."""
     program, report = found.program, found.report
@@ -138,7 +169,8 @@ def assert_shown(found, values):
     whole = ("current", "graded")  # are the same where a schedule takes each frame at once
     assert values["input"] in {"frame": whole, "changes": whole}.get(arrival, (arrival,))
     assert found.encoding.high - found.encoding.low <= 2 ** values["input_bits"] - 1
-    bits = 5 if values["layers"] else values["weight_bits"]
+    of_layers = values["layers"][0] if values["layers"] else LayerOptions("*")
+    bits = of_layers.weight_bits or values["weight_bits"]
     assert {layer["weight_bits"] for layer in report["layers"]} == {bits}
     for layer in report["layers"]:
         assert layer["largest_potential"] < 2 ** (values["state_bits"] - 1)
@@ -147,7 +179,7 @@ def assert_shown(found, values):
     assert all(np.abs(w).max(initial=0) <= 2 ** (bits - 1) for w in weights)
     payloads = {n.payload.max for n in program.graph if hasattr(n, "payload")}
     if values["coding"] in ("graded", "sigma-delta"):
-        assert payloads == {2 ** values["payload_bits"] - 1}
+        assert payloads == {2 ** (of_layers.payload_bits or values["payload_bits"]) - 1}
     for neurons in program.graph:
         if hasattr(neurons, "reset"):
             assert neurons.reset.value == values["reset"]

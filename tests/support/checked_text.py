@@ -20,6 +20,7 @@ from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.fold_batch_norm import FoldBatchNorm
 from snn_compile.convert.fold_padding import FoldPadding
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
+from snn_compile.convert.join_convolutions import JoinConvolutions
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.set_payloads import SetPayloads
@@ -79,7 +80,7 @@ class Spiking:
 
 
 KINDS: tuple[Any, ...] = (FoldPreprocessing, SinkWiring, FoldBatchNorm, FoldPadding, LowerMaxPool)
-KINDS += (InsertRectifiers, SetPayloads, Spiking, AlignPaths, Quantize, Schedule)
+KINDS += (JoinConvolutions, InsertRectifiers, SetPayloads, Spiking, AlignPaths, Quantize, Schedule)
 PASSES = {kind.name: kind for kind in KINDS}
 
 

@@ -41,7 +41,7 @@ MODULES = (
     "snn_compile.pipeline.data_trial",
     "snn_compile.pipeline.driver",
     "snn_compile.report.files",
-    "snn_frontends.onnx.importer",
+    "snn_frontends.onnx.attempts",
     "snn_frontends.onnx.integers",
 )
 """What most commands import."""

@@ -134,6 +134,23 @@ def test_layers_are_fitted_as_a_whole_network_is_at_the_largest_width(network):
     assert np.array_equal(*(group.weight.values for group in groups))  # its input is the same
 
 
+def test_in_rate_coding_layers_of_every_width_start_from_calibrated_potentials(network):
+    """Their weights are those that the network as a whole has, whose first input is the same."""
+    options = CompileOptions(target="unlimited", timesteps=8)
+    path, images = network
+    folded = check_model(path, options).folded
+    statistics, coding = calibrate(folded, images), coding_of(options, "rate")
+    parts = folded, statistics, Samples(images)
+    narrow = at_widths(*parts, options, coding, (8, 3)).at[3].program
+    whole = lower(*parts, options.override({"weight_bits": 3}), coding).program
+    first = narrow.populations[0]
+    groups = [program.synapses_into(first)[0] for program in (narrow, whole)]
+    assert np.array_equal(*(group.weight.values for group in groups))
+    for population in narrow.populations[:-1]:
+        start = population.initial_potential.values / population.threshold.values[:, None, None]
+        assert (start != 0.5).mean() > 0.8
+
+
 def compiled(network, **options):
     path, images = network
     given = {"calibrate": images, "emit": (), **options}
@@ -158,6 +175,9 @@ def test_the_memory_is_within_the_budget_and_the_choice_the_best_of_all(kept):
     rows = [list(zip(one["cost"], one["error"], strict=True)) for one in budget["choices"]]
     sums = [tuple(map(sum, zip(*choice, strict=True))) for choice in itertools.product(*rows)]
     spent = sum(one["cost"][one["widths"].index(one["bits"])] for one in budget["choices"])
+    # Every layer has a choice: nothing else takes memory.
+    assert budget["others"] == 0
+    assert budget["uniform"][0]["cost"] == sum(one["cost"][0] for one in budget["choices"])
     least = min(error for cost, error in sums if cost <= spent)
     assert budget["chosen"]["predicted_error"] == pytest.approx(budget["base_error"] + least)
     assert min(chosen.values()) < 8
@@ -230,6 +250,22 @@ def test_an_interrupted_search_goes_on_with_what_it_found():
     versions, arrays = Versions((choice,), 0.0, 0.1, 64, (point,), (point,)), {}
     kept = ValueCodec().encode(versions, arrays, "kept")
     assert ValueCodec().decode(kept, arrays) == versions
+
+
+def test_outputs_that_do_not_vary_have_an_error(network):
+    """Relative to what they are: their variance is 0."""
+    path, images = network
+    dead = onnx.load(path)
+    for one in dead.graph.initializer:
+        if one.name == "w":
+            one.CopyFrom(onnx.numpy_helper.from_array(np.zeros((4, 2, 3, 3), np.float32), "w"))
+    bias = np.array([1.234e12, -98765.4, 3.3, 1, 2], np.float32)
+    dead.graph.initializer.append(onnx.numpy_helper.from_array(bias, "bias"))
+    dead.graph.node[-1].output[0] = "sums"
+    dead.graph.node.append(node("Add", "sums bias", "y", "add"))
+    onnx.save(dead, str(path.with_name("dead.onnx")))
+    found = compiled((path.with_name("dead.onnx"), images), budget="memory=1K", coding="graded")
+    assert 0 <= found.report["budget"]["chosen"]["error"] < 1
 
 
 def test_a_budget_requires_samples(network):

@@ -355,6 +355,20 @@ def test_without_a_compiler(tmp_path, monkeypatch):
     assert caught.value.code == "c-compiler"
 
 
+@pytest.mark.parametrize(
+    ("text", "mode", "code"),
+    [("#!/bin/sh\n", 0o600, "c-failed"), ("#!/bin/sh\nsleep 9\n", 0o700, "device-timeout")],
+)
+def test_programs_that_do_not_start_or_end_are_complaints(tmp_path, text, mode, code):
+    """Such as where no program may be run from the folder for temporary files."""
+    path = tmp_path / "selftest"
+    path.write_text(text)
+    path.chmod(mode)
+    with pytest.raises(DeviceError, match="selftest") as caught:
+        machines.call([str(path)], 0.2)
+    assert (caught.value.code, bool(caught.value.hint)) == (code, True)
+
+
 STUB = """
 #include <stdint.h>
 #include <unistd.h>

@@ -78,7 +78,7 @@ def test_a_killed_worker_changes_nothing(processes, data, tmp_path):
         assert killed
         assert cluster.n == 1
     here = compile_model(DIGITS, **given)
-    assert here._sealed() == there._sealed()
+    assert here.sealed_bytes() == there.sealed_bytes()
     for key, value in here.report.items():
         if key != "timing":
             assert there.report[key] == value, key

@@ -96,15 +96,16 @@ def test_a_forked_process_has_threads_of_its_own(build: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "inside", "outside", "size"),
+    ("n", "inside", "outside", "n_steps", "size"),
     [
-        (1, 2, 1, 32),
-        (4, 2, 1, 32),
-        (100, 2, 1, 32),
-        (1000, 2, 1, 128),
-        (7, 1, 3, 1),
-        (100, 1, 2, 12),
+        (1, 2, 1, 8, 32),
+        (4, 2, 1, 8, 32),
+        (100, 2, 1, 8, 32),
+        (100, 2, 1, 1, 128),
+        (1000, 2, 1, 8, 128),
+        (7, 1, 3, 8, 1),
+        (100, 1, 2, 8, 12),
     ],
 )
-def test_stimuli_of_a_call(n: int, inside: int, outside: int, size: int) -> None:
-    assert _piece_size(n, inside, outside) == size
+def test_stimuli_of_a_call(n: int, inside: int, outside: int, n_steps: int, size: int) -> None:
+    assert _piece_size(n, inside, outside, n_steps) == size

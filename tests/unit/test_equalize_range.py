@@ -92,8 +92,8 @@ class Given:
         self.file = tmp_path / "given.onnx"
         self.file.write_bytes(b"")
         imported = replace(OnnxFrontend().read(EXAMPLE), ann=network)
-        monkeypatch.setattr("snn_compile.pipeline.driver.read_model", lambda *_: imported)
-        monkeypatch.setattr("snn_compile.pipeline.driver.source_runtime", lambda *_: None)
+        monkeypatch.setattr("snn_compile.pipeline.trained_models.read_model", lambda *_: imported)
+        monkeypatch.setattr("snn_compile.pipeline.trained_models.source_runtime", lambda *_: None)
 
     def compiled(self, x, **options):
         return compile_model(self.file, calibrate=x, emit=(), **options)

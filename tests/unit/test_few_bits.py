@@ -7,8 +7,8 @@ from itertools import product
 import numpy as np
 import pytest
 
+from half_samples import moments_of
 from snn_compile.quantize.few_bits import RATIOS, least_error
-from snn_compile.quantize.refit import Moments
 
 LIMIT = 7
 
@@ -18,7 +18,7 @@ def fields(k, n=4000, seed=0):
     random = np.random.default_rng(seed)
     mixing = np.eye(k) + 0.6 * random.random((k, k))
     x = np.rint(20 * np.maximum(random.normal(1, 1, (n, k)) @ mixing, 0)).astype(np.int64).T
-    return x, Moments.of(x, np.arange(n))
+    return x, moments_of(x, np.arange(n))
 
 
 def variance(weights, x):
@@ -56,9 +56,9 @@ def test_the_error_is_far_below_that_of_the_nearest_weights(k, share):
 def test_a_mean_error_costs_nothing_and_silent_inputs_change_nothing():
     """The bias takes the mean; without any input there is nothing to judge by."""
     x = np.array([[5] * 200, [0, 3] * 100])
-    moments = Moments.of(x, np.arange(200))
+    moments = moments_of(x, np.arange(200))
     ratio, integers = least_error(np.array([[0.45, 0.5]]), np.array([0.1]), moments, LIMIT)
     assert integers[0, 1] * 0.1 * ratio[0] == pytest.approx(0.5, rel=0.02)
-    silent = Moments.of(np.zeros((2, 50), np.int64), np.arange(50))
+    silent = moments_of(np.zeros((2, 50), np.int64), np.arange(50))
     ratio, integers = least_error(np.array([[0.44, -2.0]]), np.array([0.1]), silent, LIMIT)
     assert (ratio.tolist(), integers.tolist()) == ([1.0], [[4, -7]])

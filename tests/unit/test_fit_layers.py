@@ -91,6 +91,23 @@ def test_weights_and_initial_potentials_compensate_different_parts_of_an_error()
     assert both < error(replace(fit, biases=True, starts=None))
 
 
+def test_layers_fitted_to_their_counts_answer_better_than_to_their_drives(monkeypatch):
+    """On fresh samples, with potentials calibrated in both."""
+    network = separable()
+    x = np.random.default_rng(1).normal(size=(256, *network.input.shape))
+    case = Case(network, CODINGS["rate"], 8, x=x)
+    fresh = np.random.default_rng(2).normal(size=(200, *network.input.shape))
+    wanted = ann.evaluate(case.folded, fresh)
+    fit = FitLayers(case.folded, x, case.encoding(x), starts=case.scales)
+
+    def error():
+        return ((answers(case, fit(case.quantization).graph, fresh) - wanted) ** 2).mean()
+
+    found = error()
+    monkeypatch.setattr(fit_layers, "COUNT_ROUNDS", 0)
+    assert found < error()
+
+
 def test_progress_counts_the_layers():
     case, seen = Case(next(iter(NETWORKS.values()))(), CODINGS["rate"], 8), []
 

@@ -10,7 +10,8 @@ from network_builder import INPUT, Builder
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.quantized import Synapses
 from snn_compile.mapping import Block, map_program, place
-from snn_compile.mapping.counts import STRIDE, all_counts, counts_of
+from snn_compile.mapping.conv_counts import STRIDE
+from snn_compile.mapping.counts import all_counts, counts_of
 from snn_compile.mapping.halo import classes
 
 SMALL = {"neurons_per_core": 40, "input_axons_per_core": 64, "output_axons_per_core": 90}

@@ -102,6 +102,7 @@ def test_maps_that_grow_beyond_the_budget(tmp_path, small_budget):
         {"weight": np.full((2, 3), np.nan)},
         {"weight": np.full((2, 3), 1e30)},
         {"weight": np.zeros((0, 3))},
+        {"weight": 3},
         {"weight": "text"},
         {"bias": {"group": 1}},
         {"neuron": 3},

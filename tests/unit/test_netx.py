@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -85,6 +86,26 @@ def test_a_changed_number_is_found(path, tmp_path):
     outcome = NetxBackend().verify(program, folder, np.zeros((0,)))
     assert not outcome.equal
     assert outcome.details == (f"{path} differs",)
+
+
+def test_a_strangers_file_takes_no_memory_and_reads_no_other(tmp_path):
+    """What a file claims, and what it leads to, is looked at before it is read."""
+    program = chain()
+    folder = emitted(program, tmp_path / "netx")
+    shutil.copy(folder / "network.net", tmp_path / "other.net")
+    with h5py.File(folder / "network.net", "r+") as file:
+        del file["layer/1/weight"]
+        place = [(str(tmp_path / "other.net"), 0, h5py.h5f.UNLIMITED)]
+        file.create_dataset("layer/1/weight", (9, 12), "f4", external=place)
+    (folder / "more.net").touch()
+    outcome = NetxBackend().verify(program, folder, np.zeros((0,)))
+    assert outcome.equal is False
+    assert "lie in another file" in outcome.details[0]
+    assert outcome.details[1] == "more.net is not an emitted file"
+    with h5py.File(folder / "network.net", "r+") as file:
+        del file["layer/1/weight"]
+        file.create_dataset("layer/1/weight", (1 << 20, 1 << 20), "f4", chunks=(1 << 10, 1 << 10))
+    assert "takes 4 TiB" in NetxBackend().verify(program, folder, np.zeros((0,))).details[0]
 
 
 def test_missing_and_further_entries_are_found(tmp_path):

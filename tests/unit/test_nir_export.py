@@ -130,6 +130,20 @@ def test_a_changed_file_is_found(what, tmp_path):
 # ------------------------------------------------------------------------------------- round trip
 
 
+def test_a_strangers_file_takes_no_memory(tmp_path):
+    program, frames = networks.mlp(0, "subtract", 3)
+    program = without_shifts(program)
+    emitted(program, tmp_path / "nir")
+    with h5py.File(tmp_path / "nir" / "network.nir", "r+") as file:
+        chunks = (1 << 10, 1 << 10)
+        file.create_dataset("node/nodes/input/more", (1 << 20, 1 << 20), "f4", chunks=chunks)
+    (tmp_path / "nir" / "more.nir").touch()
+    outcome = NirBackend().verify(program, tmp_path / "nir", frames[:1])
+    assert outcome.equal is False
+    assert outcome.details[0] == "more.nir is not an emitted file"
+    assert "takes 4 TiB" in outcome.details[1]
+
+
 def symmetric(program):
     """The same network without the most negative weight, which the compiler never makes."""
 

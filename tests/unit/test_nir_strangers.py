@@ -89,6 +89,25 @@ def other_filter(nodes, outside):
     h5py.h5d.create(nodes.file.id, name, h5py.h5t.NATIVE_DOUBLE, space, plist)
 
 
+def stored_by(nodes, *filters):
+    """Through the library: h5py writes each filter once, and compresses last."""
+    del nodes["n1/weight"]
+    storing = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    storing.set_chunk((3, 5))
+    for name in filters:
+        getattr(storing, f"set_{name}")(*([9] if name == "deflate" else []))
+    space = h5py.h5s.create_simple((3, 5))
+    h5py.h5d.create(nodes["n1"].id, b"weight", h5py.h5t.NATIVE_DOUBLE, space, storing)
+
+
+def deflated_twice(nodes, outside):
+    stored_by(nodes, "deflate", "deflate")
+
+
+def deflated_and_shuffled(nodes, outside):
+    stored_by(nodes, "deflate", "shuffle")
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -100,6 +119,8 @@ def other_filter(nodes, outside):
         referred,
         compound,
         other_filter,
+        deflated_twice,
+        deflated_and_shuffled,
     ],
 )
 def test_nothing_but_numbers_of_this_file(path, change):
@@ -130,7 +151,20 @@ def inflating(nodes):
     made.id.write_direct_chunk((0, 0), zlib.compress(bytes(64 << 20)))
 
 
-@pytest.mark.parametrize("change", [claimed, chunked, in_pieces, inflating])
+def one_text(nodes):
+    """Many references to a text that the file has once."""
+    made = nodes.create_dataset("n1/weight", data=["x" * (BUDGET // 8), *"y" * 31])
+    place = made.id.get_offset()
+    name = nodes.file.filename
+    nodes.file.close()
+    with open(name, "r+b") as file:
+        file.seek(place)
+        first = file.read(16)
+        file.seek(place)
+        file.write(first * 32)
+
+
+@pytest.mark.parametrize("change", [claimed, chunked, in_pieces, inflating, one_text])
 def test_no_more_than_memory_allows(path, monkeypatch, change):
     with h5py.File(path, "r+") as file:
         del file["node/nodes/n1/weight"]

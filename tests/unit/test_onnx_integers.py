@@ -302,11 +302,12 @@ def linked(folder: Path) -> None:
 
 
 CHANGES = {
-    "weight": (changed_weight, "integers.onnx is not what the network gives"),
-    "rounding": (changed_unit, "model.onnx is not what the network gives"),
+    "weight": (changed_weight, "integers.onnx differs"),
+    "rounding": (changed_unit, "model.onnx differs"),
     "missing": (lambda f: (f / file.REALS).unlink(), "model.onnx is missing"),
     "link": (linked, "integers.onnx is missing"),
-    "not-onnx": (lambda f: (f / file.INTEGERS).write_bytes(b"x"), "integers.onnx is not what"),
+    "further": (lambda f: (f / "more.onnx").touch(), "more.onnx is not an emitted file"),
+    "not-onnx": (lambda f: (f / file.INTEGERS).write_bytes(b"x"), "integers.onnx differs"),
 }
 
 
@@ -328,7 +329,7 @@ def test_the_command(digits_folder: Callable[..., Path], capsys, monkeypatch):
     assert main(line) == 0
     (folder / "onnx" / file.INTEGERS).write_bytes(b"x")
     assert main(line) == 7
-    assert "integers.onnx is not what the network gives" in capsys.readouterr().err
+    assert "integers.onnx differs" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert main(line) == 8
     assert "pip install 'snn-compile[onnxruntime]'" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnx_models import assert_same, model, node, ops
+from onnx_models import assert_same, imported, model, node, ops, refused
 
 RNG = np.random.default_rng(5)
 SHAPES = [
@@ -21,15 +21,15 @@ def real(*shape):
     return RNG.normal(size=shape).astype(np.float32)
 
 
-def joined(last, *shapes, constants=None):
-    """Values of these shapes, each from a layer of its own, and a node that reads them."""
+def joined(last, *shapes, constants=None, before=()):
+    """Values of these shapes, each from a layer of its own, and nodes that read them."""
     nodes, given = [], dict(constants or {})
     for k, shape in enumerate(shapes):
         n = int(np.prod(shape))
         given |= {f"w{k}": real(6, n), f"b{k}": real(n), f"s{k}": np.array([-1, *shape])}
         nodes.append(node("Gemm", f"x w{k} b{k}", f"g{k}"))
         nodes.append(node("Reshape", f"g{k} s{k}", f"t{k}"))
-    return model([*nodes, last], ("N", 6), given)
+    return model([*nodes, *before, last], ("N", 6), given)
 
 
 @pytest.mark.parametrize("shapes", SHAPES)
@@ -73,3 +73,72 @@ def test_squeeze_and_excitation():
     ]
     found = ops(assert_same(model(nodes, ("N", 3, 4, 5), {"w": real(3, 3, 1, 1)})))
     assert found == ["AveragePool", "Conv", "Relu", "Gather", "Product"]
+
+
+@pytest.mark.parametrize(
+    "shapes", [((3, 2, 1), (4,)), ((1, 2, 1), (3, 1, 4)), ((5, 1), (3,)), ((3, 4), (3, 4))]
+)
+@pytest.mark.parametrize("operands", ["t0 c", "c t0"])
+@pytest.mark.parametrize("kind", ["Mul", "Add", "Sub", "Max", "Min"])
+def test_a_constant_that_differs_along_every_axis(kind, operands, shapes):
+    shape, constant = shapes
+    made = joined(node(kind, operands, "y"), shape, constants={"c": real(*constant)})
+    found = ops(assert_same(made))
+    assert found.count("Gather") == (shape != (3, 4))
+    assert "Product" not in found
+
+
+@pytest.mark.parametrize("constant", [(3, 4), (1, 1, 4), (3, 1), (1,)])
+@pytest.mark.parametrize("operands", ["t0 c", "c t0"])
+@pytest.mark.parametrize("kind", ["Greater", "GreaterOrEqual", "Less", "LessOrEqual"])
+def test_a_comparison_with_constants_that_differ_inside_a_channel(kind, operands, constant):
+    shape = (3, 1) if constant == (1, 1, 4) else (3, 4)
+    before, constants = [node(kind, operands, "b")], {"c": real(*constant)}
+    assert_same(joined(node("Cast", "b", "y", to=1), shape, constants=constants, before=before))
+
+
+@pytest.mark.parametrize("shapes", [((3, 2, 4), (3, 2, 4)), ((3, 2, 4), (1, 2, 1))])
+@pytest.mark.parametrize("dividend", ["t0", "c"])
+def test_a_quotient_by_what_is_bounded_below(dividend, shapes):
+    nodes = [
+        node("Relu", "t1", "r"),
+        node("ReduceSum", "r axes", "s", keepdims=1),
+        node("Add", "s least", "b"),
+    ]
+    made = joined(
+        node("Div", f"{dividend} b", "y"),
+        *shapes,
+        constants={"axes": np.array([1]), "least": np.float32(0.25), "c": real(2, 4)},
+        before=nodes,
+    )
+    found = ops(assert_same(made))
+    assert found.count("Function") == 1
+    assert ("Product" in found) == (dividend == "t0")
+
+
+def test_a_constant_that_differs_inside_a_channel_is_divided():
+    made = joined(
+        node("Div", "c r", "y"),
+        (3, 4),
+        constants={"c": real(3, 4)},
+        before=[node("Exp", "t0", "r")],
+    )
+    assert "Product" not in ops(assert_same(made))
+
+
+@pytest.mark.parametrize("least", [0.0, -0.25])
+def test_a_quotient_by_what_may_be_0_is_left_to_the_host(least):
+    before = [node("Relu", "t1", "r"), node("Add", "r least", "b")]
+    constants = {"least": np.float32(least)}
+    made = joined(node("Div", "t0 b", "y"), (5,), (5,), constants=constants, before=before)
+    found = imported(made)
+    assert found.tail is not None
+    assert found.tail.cut
+    assert "Function" not in ops(found)
+
+
+def test_a_quotient_of_inputs_is_refused():
+    made = model(
+        [node("Transpose", "x", "t", perm=[0, 2, 1]), node("Div", "x t", "y")], ("N", 3, 3)
+    )
+    assert "Clip with a positive minimum" in str(refused(made).hint)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snn_compile.convert.piecewise import NoValueError, fit_curve
+from snn_compile.convert.curve_samples import NoValueError
+from snn_compile.convert.piecewise import fit_curve
 from snn_compile.errors import Origin
 from snn_compile.ir import spiking
 from snn_compile.ir.expression import Number, X, apply, evaluate
@@ -85,6 +86,29 @@ def test_proportional_errors_reach_up_to_the_largest_payload(name, share):
     found = fit_curve(SMOOTH[name], *ends, np.array([step]), 12, most, relative=True)
     off = np.abs(found(x[None]) - y)[np.abs(y) <= most * step]
     assert off.max() <= found.error[0] + step / 16
+
+
+POLES = {
+    "reciprocal": (apply("div", 1.0, X), 0.001, 2.0),
+    "logarithm": (apply("log", X), 1e-4, 2.0),
+    "beside": (apply("div", 1.0, apply("sub", X, 3.0)), 3.002, 7.0),
+    "on-the-right": (apply("log", apply("sub", 1.0, X)), -3.0, 0.9999),
+}
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+@pytest.mark.parametrize("name", POLES)
+def test_lines_reach_where_a_function_ends(name, share):
+    expression, low, high = POLES[name]
+    x = np.linspace(low, high, 200001)
+    y = evaluate(expression, x[None])[0]
+    full = share * np.abs(y).max()
+    step = np.array([full / 2047])
+    found = fit_curve(expression, np.array([low]), np.array([high]), step, 32, 2047, relative=True)
+    line = np.searchsorted(found.breakpoints[0], x, side="right")
+    lines = found.value[0, line] + found.slope[0, line] * (x - found.anchor[0, line])
+    apart = np.abs(np.clip(lines, -full, full) - np.clip(y, -full, full)).max()
+    assert apart <= found.error[0] * (1 + 1e-3)
 
 
 def test_fewer_lines_cost_more():

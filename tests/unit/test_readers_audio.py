@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.fft
 
+from snn_compile import memory
 from snn_compile.errors import CompileError, UsageError
 from snn_compile.options import CompileOptions
 from snn_compile.recipes import AudioRecipe, read_recipe
@@ -180,6 +181,17 @@ def test_what_would_be_read_wrongly_is_named_all_at_once(tmp_path):
         "none.wav: error[unreadable-data]: cannot be decoded (bad # of channels)",
     ):
         assert words in said
+
+
+def test_features_take_no_more_memory_than_they_may(tmp_path):
+    """A transform of 4096 is a matrix."""
+    record(tmp_path / "a.wav", noise(100))
+    memory.limit_to(256 << 20)
+    try:
+        recipe = RECIPE.replace("window=64", "window=4096")
+        assert f"{tmp_path}: error[too-large]: making features" in refusals(tmp_path, recipe=recipe)
+    finally:
+        memory.limit_to(None)
 
 
 def test_features_that_the_network_does_not_take_are_refused(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recordings import READING, classifier, each, nmnist_bytes, random_events
-from snn_compile import compile_model
+from snn_compile import compile_model, memory
 from snn_compile.cli import main
 from snn_compile.errors import CompileError, UsageError
 from snn_compile.ir.text import to_text
@@ -52,6 +52,7 @@ def test_a_folder_of_recordings_is_what_an_npz_of_them_is(tmp_path, form, step_u
 def test_recordings_of_other_kinds_or_pixels_are_named_all_at_once(tmp_path):
     folder(tmp_path, random_events(3), "bin")
     (tmp_path / "one" / "cut.bin").write_bytes(bytes(12))
+    (tmp_path / "one" / "nothing.bin").touch()
     (tmp_path / "two" / "wide.bin").write_bytes(bytes([40, 1, 0, 0, 1]))
     np.save(tmp_path / "two" / "fields.npy", np.zeros(3, [("x", int), ("y", int), ("p", int)]))
     np.save(tmp_path / "two" / "real.npy", np.zeros(3, [(n, float) for n in "xypt"]))
@@ -60,11 +61,29 @@ def test_recordings_of_other_kinds_or_pixels_are_named_all_at_once(tmp_path):
     said = str(caught.value)
     for words in (
         "cut.bin: error[unreadable-data]: cannot be decoded (its 12 bytes are no whole number of",
+        "nothing.bin: error[unreadable-data]: cannot be decoded (it is empty)",
         "wide.bin: error[bad-recording]: events up to column 40, row 1",
         "fields.npy: error[unreadable-data]: cannot be decoded (it has no field t_us, only x",
         "real.npy: error[bad-recording]: x must be a list of integers",
     ):
         assert words in said
+
+
+@pytest.mark.parametrize("form", ["bin", "npy"])
+def test_long_recordings_take_no_more_memory_than_they_may(tmp_path, form):
+    """An event of 5 bytes is many numbers while it is counted."""
+    folder(tmp_path, random_events(3), form)
+    if form == "bin":
+        (tmp_path / "one" / "long.bin").write_bytes(bytes(5 * 100_000))
+    else:
+        np.save(tmp_path / "one" / "long.npy", np.zeros(100_000, [(n, np.uint8) for n in "xypt"]))
+    memory.limit_to(8 << 20)
+    try:
+        with pytest.raises(CompileError, match="100,000 events takes 9") as caught:
+            opened(tmp_path)
+    finally:
+        memory.limit_to(None)
+    assert caught.value.code == "too-large"
 
 
 def test_folders_are_compiled_run_and_verified(tmp_path, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import zlib
 
 import h5py
 import numpy as np
@@ -156,6 +157,20 @@ def test_hdf5_chunks_are_bounded(tmp_path):
     try:
         with pytest.raises(UsageError) as caught:
             opened(tmp_path / "d.h5", {"x": (1024,)})
+    finally:
+        memory.limit_to(None)
+    assert caught.value.code == "too-large"
+
+
+def test_hdf5_chunks_do_not_inflate_beyond_what_they_say(tmp_path):
+    """The library inflates a stream to its end: 64 MiB for these 56 bytes."""
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        made = file.create_dataset("x", X.shape, "f4", chunks=X.shape, compression="gzip")
+        made.id.write_direct_chunk((0,) * X.ndim, zlib.compress(bytes(64 << 20)))
+    memory.limit_to(32 << 20)
+    try:
+        with pytest.raises(UsageError, match="inflates beyond its stated size") as caught:
+            opened(tmp_path / "d.h5")
     finally:
         memory.limit_to(None)
     assert caught.value.code == "too-large"

@@ -5,16 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from half_samples import by_halves, moments_of
 from snn_compile.quantize import refit as module
-from snn_compile.quantize.refit import RIDGE, Moments
+from snn_compile.quantize.refit import RIDGE
 
 STEPS = 1 << 10
 """Of the fields in 1: what neurons read are integers."""
 
 
 def refit(columns, missing, samples):
-    integers = in_steps(columns)
-    return STEPS * module.refit(integers, missing, Moments.of(integers, samples))
+    moments = moments_of(in_steps(columns), samples)
+    return STEPS * module.refit(missing[:, by_halves(samples)], moments)
 
 
 def in_steps(columns):
@@ -121,7 +122,7 @@ def test_moments_are_those_of_whole_samples():
     random = np.random.default_rng(5)
     columns, samples = fields(random, 3, 7, 2)
     integers = in_steps(columns)
-    moments = Moments.of(integers, samples)
+    moments = moments_of(integers, samples)
     assert moments.sizes == (8, 6)
     even = np.concatenate([integers[:, [0, 1, 4, 5, 8, 9, 12, 13]], np.ones((1, 8), np.int64)])
     np.testing.assert_array_equal(moments.halves[0], even @ even.T)

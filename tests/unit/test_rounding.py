@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from snn_compile.quantize.refit import Moments
+from half_samples import moments_of
 from snn_compile.quantize.rounding import BLOCK, _one_by_one, compensate
 
 
@@ -13,7 +13,7 @@ def error(weights, wanted, columns):
 
 def found_on(columns, wanted, nearest, limit):
     integers = np.rint(1024 * columns).astype(np.int64)
-    moments = Moments.of(integers, np.arange(columns.shape[1]))
+    moments = moments_of(integers, np.arange(columns.shape[1]))
     return compensate(wanted, nearest, moments, limit)
 
 

@@ -59,7 +59,7 @@ def test_workers_evaluate_as_this_process_does(two, options):
     here = compile_model(DIGITS, **given)
     there = compile_model(DIGITS, **given, workers=two)
     assert without_times(here.report) == without_times(there.report)
-    assert here._sealed() == there._sealed()
+    assert here.sealed_bytes() == there.sealed_bytes()
     assert [rung["n"] for rung in here.report["ladder"]] == [70] * len(here.report["ladder"])
 
 
@@ -106,7 +106,7 @@ def test_shards_and_workers_change_nothing(options, two, tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "MOST_SAMPLES", 512)
     here = compile_model(path, **given)
     assert without_times(here.report) == without_times(there.report)
-    assert here._sealed() == there._sealed()
+    assert here.sealed_bytes() == there.sealed_bytes()
     rungs = [rung["stage"] for rung in here.report["ladder"]]
     assert ("host" in rungs) == (y is not None)
 

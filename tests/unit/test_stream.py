@@ -301,12 +301,15 @@ def test_an_answer_is_there_before_the_next_sample(folder: Path, digits: np.ndar
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (b"", "error[empty-data]: no sample"),
+        (b"", "standard input: error[empty-data]"),
         (b"garbage", "error[unreadable-data]: member 'frame 0' is not an array"),
         (npy(np.zeros((1, 8, 8)))[:-3], "error[unreadable-data]: frame 0 ends after 509 of 512"),
         (npy(np.zeros((1, 8, 8))) + b"x", "error[unreadable-data]: member 'frame 1'"),
-        (npy(np.zeros((1, 9, 9))), "error[wrong-shape]"),
-        (npy(np.full((1, 8, 8), np.inf)), "error[not-finite]"),
+        (npy(np.zeros((1, 9, 9))), "standard input, frame 0: error[wrong-shape]"),
+        (
+            npy(np.zeros((3, 1, 8, 8))) + npy(np.full((1, 8, 8), np.inf)),
+            "standard input, frame 1: error[not-finite]",
+        ),
         (npy(np.array("text")), "error[unreadable-data]"),
         (
             npy(np.zeros(1)).replace(b"(1,),", b"(99999999999, 1, 8, 8),", 1)[:128],

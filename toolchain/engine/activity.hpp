@@ -58,19 +58,23 @@ inline void count_values(const Shape &s, Messages &m, int steps, Array<uint32_t>
 }
 
 // The digits of values none of which is negative.
-inline void count_digits(const Shape &s, Messages &m, int steps, Array<uint32_t> &counts) {
+inline void count_digits(const Population &p, Messages &m, int steps, Array<uint32_t> &counts) {
+    const Shape &s = p.shape;
+    const unsigned most = p.given.high < 16 ? 4 : 8;
     for (int t = 0; t < steps; ++t)
         for (int k = 0; k < m.n_planes; ++k) {
             const uint8_t *q = m.plane(s, k, t);
-            m.tally.add(8, [=](size_t i) { return digits(q[i]); }, counts);
+            m.tally.add(most, [=](size_t i) { return digits(q[i]); }, counts);
         }
 }
 
 // Adds up the values of each lane, none of which is negative.
-inline void sum_values(const Shape &s, Messages &m, int steps, Array<uint64_t> &sums) {
+inline void sum_values(const Population &p, Messages &m, int steps, Array<uint64_t> &sums) {
+    const Shape &s = p.shape;
+    const unsigned most = unsigned(std::min<int64_t>(p.given.high, 255));
     for (int t = 0; t < steps; ++t) {
         const uint8_t *q = m.plane(s, 0, t);
-        m.tally.add(255, [=](size_t i) { return q[i]; }, sums);
+        m.tally.add(most, [=](size_t i) { return q[i]; }, sums);
         for (int k = 1; k < m.n_planes; ++k) {
             const uint8_t *plane = m.plane(s, k, t);
             m.tally.spill();
@@ -104,9 +108,9 @@ inline void count(const Population &p, Messages &m, int steps, bool counting,
     if (p.spikes())
         for (int sign = 0; sign < m.signs; ++sign) count_spikes(s, m, sign, steps, counts.data());
     else if (p.counted_by_value())
-        sum_values(s, m, steps, sums);
+        sum_values(p, m, steps, sums);
     else if (p.given.counting == SNN_COUNT_DIGITS)
-        count_digits(s, m, steps, counts);
+        count_digits(p, m, steps, counts);
     else
         count_values(s, m, steps, counts);
 }

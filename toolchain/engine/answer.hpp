@@ -52,7 +52,8 @@ class Neurons {
         with_model(p_, At<A>{*this, sums, y, x, c0});
     }
 
-    // Lanes c0.. of the pixels x0.. of row y answer, `n` units of computation whose sums are `apart`.
+    // Lanes c0.. of the pixels x0.. of row y answer, `n` units of computation whose sums are
+    // `apart`.
     template <class A>
     void answer_row(Stretch<A> sums, int n, size_t apart, int y, int x0, int c0) {
         const bool alike = p_.values() && !p_.facts.states && !p_.given.bias_per_neuron;
@@ -201,8 +202,7 @@ class Neurons {
                 for (int i = 0; i < sums.pixels; ++i, to += sums.lanes_apart) {
                     const Lanes<T> q = neurons.answer(sums.template at<T>(t, c, i)) + zero;
                     q.low_bytes(to);
-                    for (int k = 1; k < n_planes; ++k)
-                        (q >> (8 * k)).low_bytes(to + k * plane);
+                    for (int k = 1; k < n_planes; ++k) (q >> (8 * k)).low_bytes(to + k * plane);
                 }
             }
         }
@@ -221,8 +221,7 @@ class Neurons {
             else
                 neurons.get(wide_.data() + at.neuron, s.lanes());
             for (int t = 0; t < window_.steps; ++t) {
-                const Lanes<int64_t> sent =
-                    neurons.step(sums.template at<int64_t>(t, c)) + zero;
+                const Lanes<int64_t> sent = neurons.step(sums.template at<int64_t>(t, c)) + zero;
                 for (int k = 0; k < m_.n_planes; ++k)
                     (sent >> (8 * k)).low_bytes(m_.plane(s, k, t) + at.neuron);
             }
@@ -238,7 +237,8 @@ class Neurons {
             if (window_.first != 0)
                 neurons.v = Lanes<int64_t>::at(wide_.data() + at.neuron);
             else
-                neurons.v = p_.wide.initial.empty() ? Lanes<int64_t>::all(0) : at.initial<int64_t>();
+                neurons.v =
+                    p_.wide.initial.empty() ? Lanes<int64_t>::all(0) : at.initial<int64_t>();
             for (int t = 0; t < window_.steps; ++t) {
                 neurons.step(sums.template at<int64_t>(t, c));
                 if (trace_) neurons.v.to(potentials_.data() + t * p_.shape.lanes() + at.neuron);

@@ -94,9 +94,29 @@ inline void lay_out(const Group &g, const Population &source, const Messages &m,
     if (!all) std::fill(done, end, border);
 }
 
+// Weights that are multiplied with elements, and how many of them one instruction adds up.
+template <class E>
+struct WeightOf {
+    using type = int16_t;
+};
+template <>
+struct WeightOf<uint8_t> {
+    using type = int8_t;
+};
+template <class E>
+using WeightFor = typename WeightOf<E>::type;
+template <class E>
+constexpr int kAdded = 4 / int(sizeof(E));
+
 #if defined(__AVX512VNNI__)
 using Weight = int8_t;
 constexpr int kTileVectors = 24;  // registers for sums
+SNN_INLINE Lanes<int32_t> multiply_add(Lanes<int32_t> sums, const int16_t *a, const int16_t *b) {
+    int32_t two;
+    std::memcpy(&two, a, 4);
+    using R = Lanes<int32_t>::Register;
+    return {{(R)_mm512_dpwssd_epi32((__m512i)sums.r[0], _mm512_set1_epi32(two), load<__m512i>(b))}};
+}
 SNN_INLINE Lanes<int32_t> multiply_add(Lanes<int32_t> sums, const Element *a, const Weight *b) {
     int32_t four;
     std::memcpy(&four, a, 4);
@@ -132,30 +152,30 @@ SNN_INLINE Lanes<int32_t> multiply_add(Lanes<int32_t> sums, const Element *a, co
 #endif
 
 // Rows x (N * 16) products; `from` to `row` elements apart.
-template <int Rows, int N>
-SNN_INLINE void tile(const Element *from, size_t row, const std::vector<Run> &runs,
-                     const Weight *weights, size_t weight_step, int32_t *to, size_t to_row) {
+template <int Rows, int N, class E>
+SNN_INLINE void tile(const E *from, size_t row, const std::vector<Run> &runs,
+                     const WeightFor<E> *weights, size_t weight_step, int32_t *to, size_t to_row) {
     Lanes<int32_t> sums[Rows][N];
     for (auto &r : sums)
         for (auto &s : r) s = Lanes<int32_t>::all(0);
     for (const Run &run : runs) {
-        const Element *a = from + run.offset;
-        for (int32_t k = 0; k < run.groups; ++k, a += kGroup, weights += weight_step) {
+        const E *a = from + run.offset;
+        for (int32_t k = 0; k < run.groups; ++k, a += kAdded<E>, weights += weight_step) {
 #pragma GCC unroll 8
             for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 4
                 for (int j = 0; j < N; ++j)
                     sums[i][j] =
-                        multiply_add(sums[i][j], a + i * row, weights + j * kLanes * kGroup);
+                        multiply_add(sums[i][j], a + i * row, weights + j * kLanes * kAdded<E>);
         }
     }
     for (int i = 0; i < Rows; ++i)
         for (int j = 0; j < N; ++j) sums[i][j].to(to + i * to_row + j * kLanes);
 }
 
-template <int N>
-void tiles(const Element *from, size_t row, int rows, const std::vector<Run> &runs,
-           const Weight *weights, size_t weight_step, int32_t *to, size_t to_row) {
+template <int N, class E>
+void tiles(const E *from, size_t row, int rows, const std::vector<Run> &runs,
+           const WeightFor<E> *weights, size_t weight_step, int32_t *to, size_t to_row) {
     constexpr int most = std::min(8, kTileVectors / (N * Lanes<int32_t>::kCount));
     const int n_tiles = (rows + most - 1) / most;
     for (int i = 0; i < n_tiles; ++i) {
@@ -227,16 +247,27 @@ inline void depthwise_products(const Group &g, const Element *from, size_t row, 
     }
 }
 
-// Adds the products of one-to-one synapses, shifted: (rows, lanes).
+// A shift of sums: to the left, or to the right (floor).
+struct Shift {
+    int left, right;
+
+    explicit Shift(int exponent) : left(std::max(exponent, 0)), right(std::max(-exponent, 0)) {}
+    SNN_INLINE Lanes<int32_t> operator()(const Lanes<int32_t> &sum) const {
+        return (sum << left) >> right;
+    }
+};
+
+// Shifts sums by `before`, and adds the products of one-to-one synapses, shifted: (rows, lanes).
 inline void add_one_to_one(const Group &g, const Element *from, size_t row, int rows, int c0,
-                           int lanes, int left, int right, int32_t *to) {
+                           int lanes, Shift before, int32_t *to) {
+    const Shift shift(g.given.exponent);
     for (int c = 0; c < lanes; c += kLanes) {
         const Element *q = from + c0 + c;
         int32_t *sum = to + c;
         const Lanes<int32_t> w = Lanes<int32_t>::from(g.taps.data() + c0 + c);
         for (int r = 0; r < rows; ++r, q += row, sum += lanes) {
             const Lanes<int32_t> product = Lanes<int32_t>::from(q) * w;
-            (Lanes<int32_t>::at(sum) + ((product << left) >> right)).to(sum);
+            (before(Lanes<int32_t>::at(sum)) + shift(product)).to(sum);
         }
     }
 }

@@ -58,6 +58,36 @@ struct Graded<int32_t> {
     }
 };
 
+// The same, and clip-floor neurons, where one product with an integer of 32 bits has the quotients
+// of all potentials up to the limit: `scale` in prepare.cpp shows it.
+template <class T>
+struct Scaled;
+
+template <>
+struct Scaled<int32_t> {
+    using L = Lanes<int32_t>;
+    L bias;
+    Factors factor;
+    int32_t limit, largest;
+    int shift;
+
+    SNN_INLINE explicit Scaled(const Place &p)
+        : bias(p.bias<int32_t>()),
+          factor(p.population.scale.data() + p.lane),
+          limit(int32_t(p.population.given.limit)),
+          largest(int32_t(p.population.given.high)),
+          shift(p.population.scale_shift) {}
+    SNN_INLINE L answer(const L &a) const {
+        const L v = max(min(a + bias, L::all(limit)), L::all(0));
+        return min(factor.multiply_high(v) >> shift, L::all(largest));
+    }
+};
+
+template <>
+struct Scaled<int64_t> : Graded<int64_t> {  // none: such sums are not proven to fit
+    using Graded<int64_t>::Graded;
+};
+
 // q = clip(V // threshold, 0, levels), V = a + bias. No state. Below 0 the answer is 0, so that
 // truncation is the floor.
 template <class T>
@@ -81,8 +111,9 @@ struct ClipFloor<int64_t> {
 };
 
 // Processors multiply doubles far faster than they divide. A quotient (V + 1/2) / threshold has the
-// floor of V / threshold and is no less than 1 / (2 threshold) away from any integer; V is less than
-// 2**30, so that the two roundings of its product with 1 / threshold stay below 2**-22 / threshold.
+// floor of V / threshold and is no less than 1 / (2 threshold) away from any integer; V is less
+// than 2**30, so that the two roundings of its product with 1 / threshold stay below 2**-22 /
+// threshold.
 template <>
 struct ClipFloor<int32_t> {
     using L = Lanes<int32_t>;
@@ -164,8 +195,8 @@ struct Product<int32_t> {
         const Double end = Double{} + double(kUp);
         L q;
         for (int i = 0; i < L::kCount; ++i) {
-            Double d = __builtin_convertvector(product.r[i], Double) *
-                       load<Double>(factor + i * L::kPer);
+            Double d =
+                __builtin_convertvector(product.r[i], Double) * load<Double>(factor + i * L::kPer);
             d = d < end ? d : end;
             d = d > -end ? d : -end;
             q.r[i] = __builtin_convertvector(d + (end + 0.5), L::Register);

@@ -32,7 +32,8 @@ struct Messages {
             tally.resize(p.shape.lanes());
         }
     }
-    // In the debug build, forgets what was sent; all but the padding, which is 0 from the beginning.
+    // In the debug build, forgets what was sent; all but the padding, which is 0 from the
+    // beginning.
     void spoil(const Shape &s) {
         const size_t halves = size_t(s.width) * s.padded / 16;
         for (size_t row = 0, n = bits.size() / s.row_words(); row < n; ++row)

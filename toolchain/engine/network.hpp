@@ -66,10 +66,13 @@ struct Population {
     int fold = 1, block = 0;
     Parameters<int32_t> narrow;
     Parameters<int64_t> wide;
-    // Graded neurons: multiplier / 2**shift, and the potential that suffices for the largest payload.
-    // Clip-floor neurons: 1 / threshold.
+    // Graded neurons: multiplier / 2**shift, and the potential that suffices for the largest
+    // payload. Clip-floor neurons: 1 / threshold.
     Array<double> factor;
     Array<int32_t> cap;
+    // Of both, if it is exact: a potential times this, shifted right by 32 and `scale_shift`.
+    Array<uint32_t> scale;
+    int scale_shift = 0;
     // Lines of piecewise linear neurons, of each lane of a pixel: where they begin, all but the
     // first, [line][lane]; and multiplier, offset and shift, [lane][line][3].
     Array<int64_t> begins, lines;
@@ -82,7 +85,9 @@ struct Population {
     // Whether its neurons are proven to send just the spikes that they get, each at the same step.
     bool relays = false;
 
-    bool spikes() const { return given.kind == SNN_INPUT_SPIKES || (facts.states && !facts.graded); }
+    bool spikes() const {
+        return given.kind == SNN_INPUT_SPIKES || (facts.states && !facts.graded);
+    }
     bool values() const { return !spikes() && !readout(); }
     // Whether its neurons compute in 32 bits.
     bool narrow_state() const { return !given.wide && !facts.wide; }
@@ -143,13 +148,15 @@ struct Group {
     Array<int16_t> dense16;
     std::vector<std::vector<Run>> runs;  // per output block
     std::vector<size_t> dense_at;        // where an output block starts
-    Array<int16_t> squares;  // winograd.hpp: [output block of 16][product][pair of channels][lane][2]
+    Array<int16_t>
+        squares;   // winograd.hpp: [output block of 16][product][pair of channels][lane][2]
+    int side = 1;  // output pixels in a row of a square, of which a map has whole ones
     std::vector<Run> whole;  // the channels of a pixel
-    Array<int32_t> sums;                 // of the weights of each output lane
-    Array<int16_t> taps;                 // depthwise: [sign][tap][lane]
+    Array<int32_t> sums;     // of the weights of each output lane
+    Array<int16_t> taps;     // depthwise: [sign][tap][lane]
     // Of a single tap of spikes of one sign, with its exponent; of each lane of the folded pixels.
     Array<int32_t> tap;
-    int map_channels = 0;                // channels of a map, padded to kGroup
+    int map_channels = 0;  // channels of a map, padded to kGroup
 
     // Sparse: by source neuron, in the engine's order.
     std::vector<int64_t> column;  // (in.lanes() + 1,)
@@ -175,11 +182,12 @@ struct Group {
     bool by_strips() const { return !strips.begin.empty(); }
     // Height and width of the padded map that dense products read.
     int map_height() const {
-        return (out.height - 1) * given.stride[0] + (kh() - 1) * given.dilation[0] + 1;
+        return (seen(out.height) - 1) * given.stride[0] + (kh() - 1) * given.dilation[0] + 1;
     }
     int map_width() const {
-        return (out.width - 1) * given.stride[1] + (kw() - 1) * given.dilation[1] + 1;
+        return (seen(out.width) - 1) * given.stride[1] + (kw() - 1) * given.dilation[1] + 1;
     }
+    int seen(int outputs) const { return (outputs + side - 1) / side * side; }
 };
 
 struct Team;
@@ -200,7 +208,7 @@ struct snn_network {
     std::vector<snn::Group> groups;
     int n_steps = 1;
     size_t message_row = 0;  // messages of all inputs at one step
-    std::mutex mutex;  // of the free teams
+    std::mutex mutex;        // of the free teams
     std::vector<std::unique_ptr<snn::Team>> free;
     std::atomic<int64_t> sample_ns{0};  // what a sample takes one thread; 0: not known yet
 

@@ -27,9 +27,7 @@ struct IntegrateAndFire {
         below = threshold - Lanes<T>::all(1);
         limit = T(p.population.given.limit);
     }
-    SNN_INLINE void begin(const Place &p) {
-        v = p.initial<T>();
-    }
+    SNN_INLINE void begin(const Place &p) { v = p.initial<T>(); }
     SNN_INLINE void get(const T *state, size_t) { v = Lanes<T>::at(state); }
     SNN_INLINE void put(T *state, size_t) const { v.to(state); }
     SNN_INLINE Mask<T> step(const Lanes<T> &a) {
@@ -128,8 +126,8 @@ struct CubaLif {
     }
 };
 
-// Changes of an activation that reach a threshold: A = max(S + bias, 0), clipped; of frames, A = a +
-// bias. What is left waits.
+// Changes of an activation that reach a threshold: A = max(S + bias, 0), clipped; of frames, A = a
+// + bias. What is left waits.
 struct ThresholdDelta {
     using L = Lanes<int64_t>;
     L sum, known, bias, threshold;
@@ -244,11 +242,13 @@ SNN_INLINE void with_model(const Population &p, const Answer &answer) {
         case kCubaLif:
             return answer.template spike<CubaLif>();
         case kGraded:
-            return answer.template grade<Graded>();
+            return p.scale.empty() ? answer.template grade<Graded>()
+                                   : answer.template grade<Scaled>();
         case kProduct:
             return answer.template grade<Product>();
         case kClipFloor:
-            return answer.template grade<ClipFloor>();
+            return p.scale.empty() ? answer.template grade<ClipFloor>()
+                                   : answer.template grade<Scaled>();
         case kPiecewiseLinear:
             return answer.template grade<PiecewiseLinear>();
         case kThresholdDelta:

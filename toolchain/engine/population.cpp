@@ -1,5 +1,6 @@
 // One population during one window: sum its synapses, let its neurons answer.
 #include "answer.hpp"
+#include "products.hpp"
 #include "scattered.hpp"
 
 namespace snn {
@@ -29,6 +30,7 @@ class Layer {
           work_(work),
           steps_(p_.given.held ? 1 : window.steps),
           lanes_(p_.fold > 1 ? p_.shape.padded : p_.block),
+          products_(network, p_, lanes_, work),
           columns_(p_.shape.width / p_.fold),
           tile_(std::clamp(kTileBytes / (2 * steps_ * p_.block), 1,
                            std::min(columns_, kLargestTile))) {}
@@ -38,24 +40,24 @@ class Layer {
     void run(Neurons &neurons, Parts &parts) {
         const int height = p_.shape.height, blocks = p_.shape.padded / lanes_;
         const bool by_rows = height >= parts.count() || height >= blocks;
-        const int unit = by_rows && has_squares() ? 2 : 1;  // rows that are computed together
-        const int size = (by_rows ? height : blocks) / unit;
+        const size_t row = size_t(p_.shape.width) * lanes_;
+        strip_ = rows_of_strip(row);
+        const int unit = by_rows && has_squares() ? strip_ : 1;  // rows that are computed together
+        const int size = by_rows ? (height + unit - 1) / unit : blocks;
         int first, end;
         if (!parts.take(size, first, end)) return;
         if (p_.repeats >= 0) return repeat();
         if (p_.given.wide) return run_wide(neurons);
         sort_groups();
         const int block = p_.block;
-        const size_t row = size_t(p_.shape.width) * lanes_;
-        // Blocks of channels share the squares of two rows.
-        strip_ = blocks > 1 ? 2 : std::clamp(int(kStripBytes / (4 * row)), 1, height);
         grow(work_.held, strip_ * row);
         const size_t room = size_t(tile_) * steps_ * block;
-        grow(work_.part, std::max(room, row));
+        grow(work_.part, std::max(room, strip_ * row));
         grow(work_.sums16, room);
         grow(work_.sums32, room);
         do {
-            const int y0 = by_rows ? first * unit : 0, y1 = by_rows ? end * unit : height;
+            const int y0 = by_rows ? first * unit : 0;
+            const int y1 = by_rows ? std::min(end * unit, height) : height;
             const int b0 = by_rows ? 0 : first, b1 = by_rows ? blocks : end;
             if (stepping_.empty() && !sparse_ && p_.values() && !p_.facts.states)
                 run_strips(neurons, y0, y1, b0, b1);
@@ -69,10 +71,9 @@ class Layer {
     const Messages &messages(const Group &g) const { return work_.messages[g.given.source]; }
     const Population &source(const Group &g) const { return network_.populations[g.given.source]; }
 
-    // The rows y0.. to y1 of the blocks of channels b0.. to b1, where sums are equal at each step and
-    // neurons keep no state: strips of rows, which answer together.
+    // The rows y0.. to y1 of the blocks of channels b0.. to b1, where sums are equal at each step
+    // and neurons keep no state: strips of rows, which answer together.
     void run_strips(Neurons &neurons, int y0, int y1, int b0, int b1) {
-        const size_t row = size_t(p_.shape.width) * lanes_;
         const bool alone = held_.size() == 1;  // then neurons shift the sum
         const int e = alone ? network_.groups[held_[0]].given.exponent : 0;
         int32_t *held = work_.held.data();
@@ -80,7 +81,7 @@ class Layer {
         for (int y = y0; y < y1; y += strip_)
             for (int b = b0; b < b1; ++b) {
                 const int n = std::min(strip_, y1 - y);
-                for (int r = 0; r < n; ++r) sum_held(y + r, b * lanes_, alone, held + r * row);
+                products_.sum_held(held_, y, n, b * lanes_, alone, held);
                 neurons.answer_row(sums, n * columns_, size_t(p_.block), y, 0, b * lanes_);
             }
     }
@@ -96,6 +97,16 @@ class Layer {
             }
             for (int b = b0; b < b1; ++b) run_block(neurons, y, b * lanes_);
         }
+    }
+
+    // Rows that are summed before their neurons answer. What is turned of a strip of squares serves
+    // all channels; eight squares are multiplied at a time.
+    int rows_of_strip(size_t row) const {
+        const int height = p_.shape.height;
+        if (!has_squares()) return std::clamp(int(kStripBytes / (4 * row)), 1, height);
+        const int across = (p_.shape.width + kSquare - 1) / kSquare;
+        return std::min((8 + across - 1) / across * kSquare,
+                        (height + kSquare - 1) / kSquare * kSquare);
     }
 
     bool has_squares() const {
@@ -116,99 +127,26 @@ class Layer {
             }
             if (source(g).given.held) {
                 held_.push_back(i);
-                scratch(i).squares.pair = -1;
-                lay_out_maps(g, 1, scratch(i));  // one step: products, whatever the density
+                scratch(i).squares.first = -1;
+                products_.lay_out(i, 1);  // one step: products, whatever the density
             } else {
                 stepping_.push_back(i);
-                lay_out_group(g, scratch(i));
+                lay_out_group(i);
             }
         }
         sparse_ = cleared;
     }
 
-    void lay_out_group(const Group &g, GroupScratch &to) {
+    void lay_out_group(int group) {
+        const Group &g = network_.groups[group];
+        GroupScratch &to = scratch(group);
         const bool spikes = source(g).spikes();
         const double above = window_.dense_above < 0 ? kDenseAbove : window_.dense_above;
         to.by_events = spikes && !g.rows.empty() && messages(g).density < above;
         if (to.by_events)
             list_events(g, messages(g), steps_, to.events);
         else if (!spikes || g.kernel != Kernel::kDepthwise)  // those read the spikes themselves
-            lay_out_maps(g, steps_, to);
-    }
-
-    void lay_out_maps(const Group &g, int steps, GroupScratch &to) {
-        to.maps.resize(source(g).spikes() ? 1 : messages(g).n_planes);
-        for (size_t k = 0; k < to.maps.size(); ++k)
-            lay_out(g, source(g), messages(g), int(k), steps, to.maps[k]);
-    }
-
-    // Products of `rows` rows, all planes together: (rows, to_row).
-    void products(const Group &g, GroupScratch &from, size_t at, size_t row, int rows, int c0,
-                  int32_t *to, size_t to_row) {
-        for (size_t k = 0; k < from.maps.size(); ++k) {
-            const Element *data = from.maps[k].data.data() + at;
-            if (k) grow(work_.plane, size_t(rows) * lanes_);
-            int32_t *into = k ? work_.plane.data() : to;
-            const size_t into_row = k ? lanes_ : to_row;
-            if (g.kernel == Kernel::kDepthwise)
-                depthwise_products(g, data, row, rows, c0, lanes_, into, into_row);
-            else
-                dense_products(g, data, row, rows, c0, lanes_, into, into_row);
-            if (!k) continue;
-            for (int r = 0; r < rows; ++r)
-                for (int c = 0; c < lanes_; ++c) {
-                    int32_t &sum = to[r * to_row + c];
-                    sum = int32_t(uint32_t(sum) + (uint32_t(into[r * into_row + c]) << (8 * k)));
-                }
-        }
-        take_zero_out(g, rows, c0, to, to_row);
-    }
-
-    void take_zero_out(const Group &g, int rows, int c0, int32_t *to, size_t to_row) const {
-        const int64_t zero = messages(g).zero;
-        if (!zero) return;
-        for (int r = 0; r < rows; ++r)
-            for (int c = 0; c < lanes_; ++c) {
-                int32_t &sum = to[r * to_row + c];
-                sum = int32_t(uint32_t(sum) - uint32_t(zero) * uint32_t(g.sums[c0 + c]));
-            }
-    }
-
-    // The products of row y, from squares.
-    void sum_squares(const Group &g, GroupScratch &from, int y, int c0, int32_t *to) const {
-        for (int c = 0; c < lanes_; c += kLanes)
-            square_products(g, from.maps[0], y, c0 + c, to + c, lanes_, from.squares);
-        take_zero_out(g, p_.shape.width, c0, to, lanes_);
-    }
-
-    size_t map_at(const Group &g, int y, int x) const {
-        if (g.flat) return 0;
-        return (size_t(y) * g.given.stride[0] * g.map_width() + size_t(x) * g.given.stride[1]) *
-               g.map_channels;
-    }
-
-    // What is the same at every step, of all pixels of row y: (columns, lanes).
-    // `alone`: there is one group, whose exponent is left to the neurons.
-    void sum_held(int y, int c0, bool alone, int32_t *held) {
-        const size_t n = size_t(p_.shape.width) * lanes_;
-        for (size_t i = 0; i < held_.size(); ++i) {
-            const Group &g = network_.groups[held_[i]];
-            int32_t *to = i ? work_.part.data() : held;
-            GroupScratch &from = scratch(held_[i]);
-            const int e = g.given.exponent, left = std::max(e, 0), right = std::max(-e, 0);
-            if (i && g.one_to_one() && from.maps.size() == 1 && !messages(g).zero) {
-                add_one_to_one(g, from.maps[0].data.data() + map_at(g, y, 0),
-                               size_t(g.given.stride[1]) * g.map_channels, p_.shape.width, c0,
-                               lanes_, left, right, held);
-                continue;
-            }
-            if (!g.squares.empty() && from.maps.size() == 1)
-                sum_squares(g, from, y, c0, to);
-            else
-                products(g, from, map_at(g, y, 0), size_t(g.given.stride[1]) * g.map_channels,
-                         p_.shape.width, c0, to, lanes_);
-            if (!alone && (e || i)) add_shifted(to, n, left, right, i ? held : nullptr, held);
-        }
+            products_.lay_out(group, steps_);
     }
 
     // Sums of one group for a tile from column x0 on, before its exponent: (tile, steps, block).
@@ -226,7 +164,8 @@ class Layer {
                 depthwise_spikes(g, messages(g), y, x, c0, lanes_, steps_, work_.taps, into,
                                  p_.block);
             else
-                products(g, from, map_at(g, y, x), from.maps[0].step, steps_, c0, into, p_.block);
+                products_.multiply(g, from.maps, products_.map_at(g, y, x), from.maps[0].step,
+                                   steps_, c0, into, p_.block);
         }
     }
 
@@ -247,7 +186,7 @@ class Layer {
         const int block = p_.block;
         const size_t step = size_t(block), pixel = step * steps_;
         const bool only_held = stepping_.empty() && !sparse_;
-        sum_held(y, c0, false, work_.held.data());
+        products_.sum_held(held_, y, 1, c0, false, work_.held.data());
         // A group whose sums the neurons take as they are, and one that they add by themselves.
         int direct = -1, tap = -1;
         if (held_.empty() && !sparse_) find_direct(direct, tap);
@@ -315,19 +254,19 @@ class Layer {
                       right = std::max(-e, 0);
             if (base && single_tap(i)) {
                 for (int k = 0; k < n * p_.fold; ++k)
-                    add_single_tap(network_.groups[i], messages(network_.groups[i]), y,
-                                   x0 * p_.fold + k, c0, lanes_, steps_,
-                                   total + size_t(k / p_.fold) * steps_ * p_.block +
-                                       k % p_.fold * lanes_,
-                                   p_.block);
+                    add_single_tap(
+                        network_.groups[i], messages(network_.groups[i]), y, x0 * p_.fold + k, c0,
+                        lanes_, steps_,
+                        total + size_t(k / p_.fold) * steps_ * p_.block + k % p_.fold * lanes_,
+                        p_.block);
                 continue;
             }
             if (in_16_bits(i)) {
                 sum_group(i, y, x0, n, c0, work_.sums16.data());
-                add_shifted(work_.sums16.data(), size, left, right, base, total);
+                Products::add_shifted(work_.sums16.data(), size, left, right, base, total);
             } else {
                 sum_group(i, y, x0, n, c0, work_.part.data());
-                add_shifted(work_.part.data(), size, left, right, base, total);
+                Products::add_shifted(work_.part.data(), size, left, right, base, total);
             }
             base = total;
         }
@@ -342,17 +281,6 @@ class Layer {
                 if (sparse_) sum += work_.scattered[t * p_.shape.lanes() + at + c];
                 to[size_t(t) * p_.block + c] = sum;
             }
-    }
-
-    // Sums with their exponent, added to others if there are any.
-    template <class A>
-    static void add_shifted(const A *from, size_t n, int left, int right, const int32_t *base,
-                            int32_t *to) {
-        for (size_t k = 0; k < n; k += kLanes) {
-            Lanes<int32_t> sum = (Lanes<int32_t>::from(from + k) << left) >> right;
-            if (base) sum = sum + Lanes<int32_t>::at(base + k);
-            sum.to(to + k);
-        }
     }
 
     void repeat() {
@@ -383,7 +311,8 @@ class Layer {
     const Window &window_;
     Workspace &work_;
     const int steps_;
-    const int lanes_;    // of a pixel in a block
+    const int lanes_;  // of a pixel in a block
+    Products products_;
     const int columns_;  // of blocks in a row
     const int tile_;     // blocks of a row that are summed before their neurons answer
     int strip_ = 1;      // rows whose neurons answer together

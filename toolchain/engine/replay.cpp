@@ -5,8 +5,8 @@
 // There is no Python in this process, so that it runs under memcheck, MemorySanitizer and emulators
 // of other processors. tests/engine_replay.py writes the cases: networks, stimuli and what the
 // reference computes for them. Prints which builds this CPU runs, where the library knows, and how
-// much was equal; the exit status is 0 only if all of it was. With DENSE_ABOVE, each case is run once,
-// by one thread, and only its outputs are asked for: so that what a run costs can be counted.
+// much was equal; the exit status is 0 only if all of it was. With DENSE_ABOVE, each case is run
+// once, by one thread, and only its outputs are asked for: so that what a run costs can be counted.
 #include <dlfcn.h>
 
 #include <cstdarg>
@@ -39,8 +39,8 @@ struct Library {
         find(network_free, "snn_engine_network_free");
         find(run, "snn_engine_run");
         if (abi() != SNN_ENGINE_ABI) fail("ABI %d instead of %d", abi(), SNN_ENGINE_ABI);
-        cpu_supports = reinterpret_cast<decltype(cpu_supports)>(
-            dlsym(handle, "snn_engine_cpu_supports"));
+        cpu_supports =
+            reinterpret_cast<decltype(cpu_supports)>(dlsym(handle, "snn_engine_cpu_supports"));
     }
 
     void *handle;
@@ -241,8 +241,7 @@ size_t replay(const Library &library, const Case &given, const double *plain) {
 }  // namespace
 
 int main(int n_arguments, char **arguments) {
-    if (n_arguments < 2 || n_arguments > 4)
-        fail("snn_engine_replay LIBRARY [CASES [DENSE_ABOVE]]");
+    if (n_arguments < 2 || n_arguments > 4) fail("snn_engine_replay LIBRARY [CASES [DENSE_ABOVE]]");
     const Library library(arguments[1]);
     if (library.cpu_supports) {
         std::printf("runs here:");

@@ -135,9 +135,9 @@ class Batch {
                         to[neuron] += times * n;
                     });
             };
-            const Tally &tally = state.messages[i].tally;
+            Tally &tally = state.messages[i].tally;
             if (p.values() && !tally.spilled()) {
-                add(tally.counters());
+                tally.with_counters(add);
                 continue;
             }
             settle(p, state.messages[i], state.counts[i], state.sums[i]);

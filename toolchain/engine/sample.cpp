@@ -78,8 +78,8 @@ void Team::grow(const snn_network &network, size_t n) {
 namespace {
 
 // Writes what a population sent during a window into its trace.
-void write_trace(const Population &p, const State &state, const Messages &m,
-                 const Window &window, int64_t sample, int n_steps, void *trace) {
+void write_trace(const Population &p, const State &state, const Messages &m, const Window &window,
+                 int64_t sample, int n_steps, void *trace) {
     const Shape &s = p.shape;
     for (int t = 0; t < window.steps; ++t) {
         const int from = p.given.held ? 0 : t;
@@ -95,7 +95,7 @@ void write_trace(const Population &p, const State &state, const Messages &m,
                     else
                         static_cast<int64_t *>(trace)[to] =
                             state.potentials[t * s.lanes() + (size_t(y) * s.width + x) * s.padded +
-                                            c];
+                                             c];
                 }
     }
 }

@@ -174,6 +174,52 @@ SNN_INLINE Lanes<T> max(const Lanes<T> &a, const Lanes<T> &b) {
     return c;
 }
 
+// Unsigned factors of lanes, of whose products with numbers that are not negative the upper 32 bits
+// are wanted. x86 multiplies every second lane.
+struct Factors {
+    using L = Lanes<int32_t>;
+    using R = L::Register;
+    R even[L::kCount], odd[L::kCount];
+
+    SNN_INLINE explicit Factors(const uint32_t *from) {
+        for (int i = 0; i < L::kCount; ++i) {
+            even[i] = load<R>(from + i * L::kPer);
+            odd[i] = (R)((Vector<uint64_t, sizeof(R)>)even[i] >> 32);
+        }
+    }
+    SNN_INLINE L multiply_high(const L &a) const {
+        L c;
+        for (int i = 0; i < L::kCount; ++i) {
+#if defined(__AVX512BW__)
+            const __m512i v = (__m512i)a.r[i];
+            const __m512i low = _mm512_mul_epu32(v, (__m512i)even[i]);
+            const __m512i high = _mm512_mul_epu32(_mm512_srli_epi64(v, 32), (__m512i)odd[i]);
+            c.r[i] = (R)_mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(low, 32), high);
+#elif defined(__AVX2__)
+            const __m256i v = (__m256i)a.r[i];
+            const __m256i low = _mm256_mul_epu32(v, (__m256i)even[i]);
+            const __m256i high = _mm256_mul_epu32(_mm256_srli_epi64(v, 32), (__m256i)odd[i]);
+            c.r[i] = (R)_mm256_blend_epi32(_mm256_srli_epi64(low, 32), high, 0xaa);
+#elif defined(__SSE2__)
+            const __m128i v = (__m128i)a.r[i];
+            const __m128i low = _mm_mul_epu32(v, (__m128i)even[i]);
+            const __m128i high = _mm_mul_epu32(_mm_srli_epi64(v, 32), (__m128i)odd[i]);
+            c.r[i] = (R)_mm_or_si128(_mm_srli_epi64(low, 32),
+                                     _mm_and_si128(high, _mm_set1_epi64x(~0xffffffffll)));
+#elif defined(__aarch64__)
+            const uint32x4_t v = (uint32x4_t)a.r[i], by = (uint32x4_t)even[i];
+            c.r[i] =
+                (R)vuzp2q_u32(vreinterpretq_u32_u64(vmull_u32(vget_low_u32(v), vget_low_u32(by))),
+                              vreinterpretq_u32_u64(vmull_high_u32(v, by)));
+#else
+            for (int j = 0; j < L::kPer; ++j)
+                c.r[i][j] = int32_t(uint64_t(a.r[i][j]) * uint32_t(even[i][j]) >> 32);
+#endif
+        }
+        return c;
+    }
+};
+
 // One truth value per lane.
 template <class T>
 struct Mask {
@@ -241,7 +287,8 @@ SNN_INLINE Lanes<T> zero_where(const Mask<T> &m, const Lanes<T> &a) {
 }
 
 // a + b in the lanes whose bit is set.
-SNN_INLINE Lanes<int32_t> add_where(uint16_t bits, const Lanes<int32_t> &b, const Lanes<int32_t> &a) {
+SNN_INLINE Lanes<int32_t> add_where(uint16_t bits, const Lanes<int32_t> &b,
+                                    const Lanes<int32_t> &a) {
     using R = Lanes<int32_t>::Register;
     Lanes<int32_t> c;
 #if defined(__AVX512BW__)

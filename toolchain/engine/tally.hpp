@@ -1,5 +1,5 @@
 // What has been counted of values, in counters so narrow that a whole map of them stays in the
-// cache: a sample adds to each of them once.
+// cache: a sample adds to each of them once. Small numbers go into bytes first.
 #pragma once
 
 #include <algorithm>
@@ -10,25 +10,33 @@ namespace snn {
 
 class Tally {
   public:
-    void resize(size_t lanes) { recent_.assign(lanes, 0); }
+    void resize(size_t lanes) {
+        bytes_.assign(lanes, 0);
+        words_.assign(lanes, 0);
+    }
 
     // Adds `of(lane)`, `most` at most, to each lane's counter; counters that might run over are
     // emptied into `totals` before.
     template <class Of, class Total>
     void add(unsigned most, Of of, Array<Total> &totals) {
-        if (most > kLargest - added_) empty(totals);
-        added_ += most;
-        uint16_t *__restrict to = recent_.data();
-        for (size_t i = 0, n = recent_.size(); i < n; ++i) to[i] = uint16_t(to[i] + of(i));
+        if (most + in_bytes_ + in_words_ > 65535) empty(totals);
+        if (most > kSmall) {
+            in_words_ += most;
+            return each(of, words_);
+        }
+        if (most + in_bytes_ > 255) pour();
+        in_bytes_ += most;
+        each(of, bytes_);
     }
 
     // Adds all counters to `totals`, and begins again.
     template <class Total>
     void empty(Array<Total> &totals) {
-        if (!added_) return;
-        for (size_t i = 0, n = recent_.size(); i < n; ++i) totals[i] += recent_[i];
-        std::fill(recent_.begin(), recent_.end(), uint16_t(0));
-        added_ = 0;
+        pour();
+        if (!in_words_) return;
+        for (size_t i = 0, n = words_.size(); i < n; ++i) totals[i] += words_[i];
+        std::fill(words_.begin(), words_.end(), uint16_t(0));
+        in_words_ = 0;
         spilled_ = true;
     }
 
@@ -37,21 +45,41 @@ class Tally {
     bool spilled() const { return spilled_; }
     void spill() { spilled_ = true; }
 
-    // The counters; all that there is, if nothing was spilled.
-    const Array<uint16_t> &counters() const { return recent_; }
+    // Calls f with the counters; all that there is, if nothing was spilled.
+    template <class F>
+    void with_counters(F f) {
+        if (in_words_) pour();
+        in_words_ ? f(words_) : f(bytes_);
+    }
 
     // Forgets what has been counted.
     void clear() {
-        if (added_) std::fill(recent_.begin(), recent_.end(), uint16_t(0));
-        added_ = 0;
+        if (in_bytes_) std::fill(bytes_.begin(), bytes_.end(), uint8_t(0));
+        if (in_words_) std::fill(words_.begin(), words_.end(), uint16_t(0));
+        in_bytes_ = in_words_ = 0;
         spilled_ = false;
     }
 
   private:
-    static constexpr unsigned kLargest = 65535;
+    static constexpr unsigned kSmall = 16;
 
-    Array<uint16_t> recent_;
-    unsigned added_ = 0;  // to each counter, at most
+    template <class Of, class Counter>
+    static void each(Of of, Array<Counter> &counters) {
+        Counter *__restrict to = counters.data();
+        for (size_t i = 0, n = counters.size(); i < n; ++i) to[i] = Counter(to[i] + of(i));
+    }
+
+    void pour() {
+        if (!in_bytes_) return;
+        each([from = bytes_.data()](size_t i) { return from[i]; }, words_);
+        std::fill(bytes_.begin(), bytes_.end(), uint8_t(0));
+        in_words_ += in_bytes_;
+        in_bytes_ = 0;
+    }
+
+    Array<uint8_t> bytes_;
+    Array<uint16_t> words_;
+    unsigned in_bytes_ = 0, in_words_ = 0;  // in each counter, at most
     bool spilled_ = false;
 };
 

@@ -1,124 +1,170 @@
-// Convolutions of 3 x 3 with 16 products for four output pixels instead of 36: Winograd's minimal
-// filtering, F(2 x 2, 3 x 3) of Lavin and Gray (2016), in integers.
+// Convolutions of 3 x 3 with 36 products for 16 output pixels instead of 144: Winograd's minimal
+// filtering, F(4 x 4, 3 x 3) of Lavin and Gray (2016), in integers.
 //
-// A pair of rows at a time. What is seen of the map is cut into squares of 4 x 4 pixels, two apart,
-// and turned into 16 combinations of them (at most 4 * 255 in magnitude, 16 bits); each is
-// multiplied by a matrix of combined weights (at most 9 * 128); and 16 products are combined into a
-// square of 2 x 2 sums. The transform of the weights has halves in it, so ours is twice that in
-// both directions, and the sums come out four times as large: `pack_squares` shows that they fit
-// 32 bits. All of it is exact modulo 2**32, so that these sums are those of dense_products.
-//
-// Where an instruction multiplies bytes and adds four of them, those products are faster.
+// A strip of rows at a time. What is seen of the map is cut into squares of 6 x 6 pixels, four
+// apart, and turned into 36 combinations of them (at most 68 * 255 in magnitude, 16 bits); each is
+// multiplied by a matrix of combined weights (at most 49 * 128); and 36 products are combined into
+// a square of 4 x 4 sums. The transform of the weights has fractions in it. Ours leaves them out,
+// and the sums come out 24 * 24 = 9 * 64 times as large, modulo 2**32. There 9 has an inverse; that
+// 64 times a sum fits, `pack_squares` shows. So these sums are those of dense_products.
 #pragma once
 
 #include "dense.hpp"
 
 namespace snn {
 
-constexpr int kSquare = 16;  // products of a square
+constexpr int kSquare = 4;                      // output pixels in a row of a square
+constexpr int kSeen = kSquare + 2;              // pixels of the map in one
+constexpr int kProducts = kSeen * kSeen;        // of a square
+constexpr int64_t kLargestSum = (1 << 25) - 1;  // of which 64 times fits 32 bits
 
-// What has been computed of a pair of rows.
+// Squares whose products are made before they are added up: these stay in the first-level cache.
+constexpr int kTogether = kBytes == 64 ? 8 : 4;
+
+// What has been turned of a strip of rows.
 struct Squares {
-    int pair = -1;                // of which rows; -1: none
-    std::vector<bool> blocks;     // of these, which blocks of 16 lanes of the target
-    Array<int16_t> rows;          // [combination of rows][column][map channel]
-    Array<int16_t> turned;        // [product][square][map channel]
-    Array<int32_t> products;      // [product][square][16 lanes]
-    Array<int32_t> sums;          // [block of 16 lanes][row][column][16 lanes]
+    int first = -1;           // row of the strip; -1: none
+    Array<int16_t> rows;      // [combination of rows][column][map channel]
+    Array<int16_t> turned;    // [product][square][map channel]
+    Array<int32_t> products;  // [product][square][16 lanes], of those made together
 
     void spoil() {
         snn::spoil(rows);
         snn::spoil(turned);
         snn::spoil(products);
-        snn::spoil(sums);
     }
 };
 
-// The four combinations of four neighbours, `apart` from each other.
-template <class T>
-SNN_INLINE void combine(const int16_t *from, size_t apart, T put) {
-    using V = Vector<int16_t, kBytes>;
-    const V a = load<V>(from), b = load<V>(from + apart), c = load<V>(from + 2 * apart),
-            d = load<V>(from + 3 * apart);
-    put(0, a - c);
-    put(1, b + c);
-    put(2, c - b);
-    put(3, b - d);
-}
+// Registers of 16-bit numbers: no wider than the 16 channels that there are at least.
+constexpr int kNarrowBytes = kBytes < 32 ? kBytes : 32;
+using Combined = Vector<uint16_t, kNarrowBytes>;
 
-// Cuts the four rows of the map from `from` on into squares, and combines each of them.
-inline void turn_squares(const int16_t *from, int n_squares, size_t channels, Squares &s) {
-    constexpr size_t kStep = kBytes / 2;
-    const size_t line = (2 * size_t(n_squares) + 2) * channels, turned = n_squares * channels;
-    grow(s.rows, 4 * line);
-    grow(s.turned, kSquare * turned);
-    for (size_t k = 0; k < line; k += kStep) {
-        int16_t *to = s.rows.data() + k;
-        combine(from + k, line, [&](int i, auto v) { store(to + i * line, v); });
-    }
-    for (int row = 0; row < 4; ++row)
-        for (int n = 0; n < n_squares; ++n)
-            for (size_t c = 0; c < channels; c += kStep) {
-                int16_t *to = s.turned.data() + row * 4 * turned + n * channels + c;
-                combine(s.rows.data() + row * line + 2 * n * channels + c, channels,
-                        [&](int i, auto v) { store(to + i * turned, v); });
-            }
+SNN_INLINE Combined load_combined(const int16_t *from) {
+    return load<Combined>(from);
 }
-
-// 16 products of a square, `apart` from each other, to its 2 x 2 sums.
-template <class T>
-SNN_INLINE void add_up(const int32_t *products, size_t apart, T put) {
-    using V = Vector<uint32_t, kBytes>;
-    V left[4], right[4];
-    for (int i = 0; i < 4; ++i, products += 4 * apart) {
-        const V a = load<V>(products), b = load<V>(products + apart),
-                c = load<V>(products + 2 * apart), d = load<V>(products + 3 * apart);
-        left[i] = a + b + c;
-        right[i] = b - c - d;
-    }
-    const auto quarter = [](V v) { return (Vector<int32_t, kBytes>)v >> 2; };
-    put(0, 0, quarter(left[0] + left[1] + left[2]));
-    put(0, 1, quarter(right[0] + right[1] + right[2]));
-    put(1, 0, quarter(left[1] - left[2] - left[3]));
-    put(1, 1, quarter(right[1] - right[2] - right[3]));
-}
-
-#if !defined(__AVX512VNNI__)
-// The sums of row y with 16 lanes of the target from c0 on: (columns, to_row).
-inline void square_products(const Group &g, const Maps &map, int y, int c0, int32_t *to,
-                            size_t to_row, Squares &s) {
-    const size_t channels = size_t(g.map_channels);
-    const int width = g.out.width, n = width / 2, block = c0 / kLanes;
-    const size_t of_row = size_t(width) * kLanes, of_product = size_t(n) * kLanes;
-    if (s.pair != y / 2) {
-        turn_squares(map.data.data() + 2 * (y / 2) * size_t(g.map_width()) * channels, n, channels,
-                     s);
-        s.blocks.assign(g.out.padded / kLanes, false);
-        s.sums.resize(s.blocks.size() * 2 * of_row);
-        s.products.resize(kSquare * of_product);
-        s.pair = y / 2;
-    }
-    int32_t *sums = s.sums.data() + block * 2 * of_row;
-    if (!s.blocks[block]) {
-        const int16_t *weights = g.squares.data() + block * kSquare * channels * kLanes;
-        for (int k = 0; k < kSquare; ++k, weights += channels * kLanes)
-            tiles<1>(s.turned.data() + k * n * channels, channels, n, g.whole, weights,
-                     kLanes * kGroup, s.products.data() + k * of_product, kLanes);
-        for (int i = 0; i < n; ++i)
-            for (int c = 0; c < kLanes; c += kBytes / 4) {
-                int32_t *square = sums + 2 * i * kLanes + c;
-                add_up(s.products.data() + i * kLanes + c, of_product,
-                       [&](int row, int column, auto v) {
-                           store(square + row * of_row + column * kLanes, v);
-                       });
-            }
-        s.blocks[block] = true;
-    }
-    for (int x = 0; x < width; ++x)
-        Lanes<int32_t>::at(sums + y % 2 * of_row + x * kLanes).to(to + x * to_row);
-}
+SNN_INLINE Combined load_combined(const uint8_t *from) {
+#if defined(__AVX2__)  // compilers take two halves
+    return (Combined)_mm256_cvtepu8_epi16(load<__m128i>(from));
 #else
-inline void square_products(const Group &, const Maps &, int, int, int32_t *, size_t, Squares &) {}
+    return __builtin_convertvector(load<Vector<uint8_t, kNarrowBytes / 2> >(from), Combined);
 #endif
+}
+
+// The six combinations of six neighbours, `apart` from each other.
+template <class E, class T>
+SNN_INLINE void combine(const E *from, size_t apart, T put) {
+    Combined d[kSeen];
+#pragma GCC unroll 6
+    for (int i = 0; i < kSeen; ++i) d[i] = load_combined(from + i * apart);
+    const Combined even = d[4] - (d[2] << 2), odd = d[3] - (d[1] << 2);
+    const Combined outer = d[4] - d[2], inner = (d[3] - d[1]) << 1;
+    put(0, ((d[0] - d[2]) << 2) + outer);
+    put(1, even + odd);
+    put(2, even - odd);
+    put(3, outer + inner);
+    put(4, outer - inner);
+    put(5, d[5] - d[3] - (inner << 1));
+}
+
+// Cuts a strip of the map, from `from` on, into `down` times `across` squares, and combines each.
+inline void turn_squares(const Element *from, int down, int across, size_t channels, size_t map_row,
+                         Squares &s) {
+    constexpr size_t kStep = kNarrowBytes / 2;
+    const size_t line = (size_t(across) * kSquare + 2) * channels;
+    const size_t turned = size_t(down) * across * channels;
+    grow(s.rows, kSeen * line);
+    grow(s.turned, kProducts * turned);
+    for (int i = 0; i < down; ++i, from += kSquare * map_row) {
+        for (size_t k = 0; k < line; k += kStep) {
+            int16_t *to = s.rows.data() + k;
+            combine(from + k, map_row, [&](int row, auto v) { store(to + row * line, v); });
+        }
+        for (int row = 0; row < kSeen; ++row)
+            for (int n = 0; n < across; ++n)
+                for (size_t c = 0; c < channels; c += kStep) {
+                    int16_t *to = s.turned.data() + row * kSeen * turned +
+                                  (size_t(i) * across + n) * channels + c;
+                    combine(s.rows.data() + row * line + kSquare * n * channels + c, channels,
+                            [&](int column, auto v) { store(to + column * turned, v); });
+                }
+    }
+}
+
+using Wide = Vector<uint32_t, kBytes>;
+
+// Four sums, 24 times as large, of six products.
+SNN_INLINE void add_up(const Wide (&m)[kSeen], Wide (&to)[kSquare]) {
+    const Wide near = m[1] + m[2], near_odd = m[1] - m[2], far = m[3] + m[4], far_odd = m[3] - m[4];
+    to[0] = m[0] - (near << 2) + far;
+    to[1] = (far_odd - (near_odd << 1)) << 1;
+    to[2] = (far - near) << 2;
+    to[3] = ((far_odd << 1) - near_odd + m[5]) << 2;
+}
+
+// The 36 products of a square, `apart` from each other, to its 4 x 4 sums: (row, column).
+SNN_INLINE void add_up_square(const int32_t *products, size_t apart, int32_t *to, size_t row,
+                              size_t column) {
+    constexpr uint32_t kNinth = 0x38e38e39;  // 9 * kNinth = 1 modulo 2**32
+    Wide columns[kSquare][kSeen];
+#pragma GCC unroll 6
+    for (int i = 0; i < kSeen; ++i) {
+        Wide m[kSeen], sums[kSquare];
+#pragma GCC unroll 6
+        for (int j = 0; j < kSeen; ++j) m[j] = load<Wide>(products + (j * kSeen + i) * apart);
+        add_up(m, sums);
+#pragma GCC unroll 4
+        for (int j = 0; j < kSquare; ++j) columns[j][i] = sums[j];
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < kSquare; ++j, to += row) {
+        Wide sums[kSquare];
+        add_up(columns[j], sums);
+#pragma GCC unroll 4
+        for (int i = 0; i < kSquare; ++i)
+            store(to + i * column, (Vector<int32_t, kBytes>)(sums[i] * kNinth) >> 6);
+    }
+}
+
+// The same of 16 lanes, for a map of which it covers `height` rows and `width` columns.
+SNN_INLINE void add_up_lanes(const int32_t *products, size_t apart, int height, int width,
+                             int32_t *to, size_t row, size_t column) {
+    const bool whole = height >= kSquare && width >= kSquare;
+    int32_t sums[kSquare * kSquare * kLanes];
+    for (int c = 0; c < kLanes; c += kBytes / 4)
+        add_up_square(products + c, apart, (whole ? to : sums) + c, whole ? row : kSquare * kLanes,
+                      whole ? column : size_t(kLanes));
+    if (whole) return;
+    for (int y = 0; y < std::min(height, kSquare); ++y)
+        for (int x = 0; x < std::min(width, kSquare); ++x)
+            std::copy_n(sums + (y * kSquare + x) * kLanes, kLanes, to + y * row + x * column);
+}
+
+// The sums of `rows` rows from y on with 16 lanes of the target from c0 on: (rows, columns,
+// to_row).
+inline void square_products(const Group &g, const Maps &map, int y, int rows, int c0, int32_t *to,
+                            size_t to_row, Squares &s) {
+    const size_t channels = size_t(g.map_channels), map_row = size_t(g.map_width()) * channels;
+    const int width = g.out.width, across = (width + kSquare - 1) / kSquare;
+    const int down = (rows + kSquare - 1) / kSquare, n = across * down;
+    if (s.first != y) {
+        turn_squares(map.data.data() + y * map_row, down, across, channels, map_row, s);
+        s.first = y;
+    }
+    const size_t of_product = kTogether * kLanes;
+    grow(s.products, kProducts * of_product);
+    const int16_t *weights = g.squares.data() + c0 / kLanes * kProducts * channels * kLanes;
+    for (int first = 0; first < n; first += kTogether) {
+        const int squares = std::min(kTogether, n - first);
+        for (int k = 0; k < kProducts; ++k)
+            tiles<1>(s.turned.data() + (k * n + first) * channels, channels, squares, g.whole,
+                     weights + k * channels * kLanes, kLanes * 2,
+                     s.products.data() + k * of_product, kLanes);
+        for (int i = 0; i < squares; ++i) {
+            const int top = (first + i) / across * kSquare, left = (first + i) % across * kSquare;
+            add_up_lanes(s.products.data() + i * kLanes, of_product, rows - top, width - left,
+                         to + (size_t(top) * width + left) * to_row, width * to_row, to_row);
+        }
+    }
+}
 
 }  // namespace snn

@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "dense.hpp"
-#include "events.hpp"
+#include "gather.hpp"
 #include "masked.hpp"
 #include "winograd.hpp"
 
@@ -42,7 +42,7 @@ struct State {
     std::vector<Array<int64_t>> wide;
     std::vector<Array<uint32_t>> counts;  // messages other than 0 per lane, over all samples
     std::vector<Array<uint64_t>> sums;    // of the messages, where those are what counts
-    Array<int64_t> potentials;  // (steps, lanes) of a readout that is traced
+    Array<int64_t> potentials;            // (steps, lanes) of a readout that is traced
 
     // `keeps`: also what neurons of a network of a single window keep at its end.
     State(const snn_network &network, bool keeps);
@@ -62,13 +62,13 @@ struct Workspace {
     Array<int64_t> &potentials = state->potentials;
     std::vector<GroupScratch> groups;
     std::vector<Tap> taps;
-    Array<int16_t> sums16;      // (pixels, steps, block) of one tile of pixels
-    Array<int32_t> sums32;      // the same, of all groups together
-    Array<int32_t> part;        // of one group
-    Array<int32_t> plane;       // of one plane of bytes
-    Array<int32_t> held;        // (columns, lanes): what is the same at every step
-    Array<int32_t> scattered;   // (steps, lanes) of sparse groups, the whole map
-    Array<int64_t> scalar;      // the same for wide populations
+    Array<int16_t> sums16;     // (pixels, steps, block) of one tile of pixels
+    Array<int32_t> sums32;     // the same, of all groups together
+    Array<int32_t> part;       // of one group
+    Array<int32_t> plane;      // of one plane of bytes
+    Array<int32_t> held;       // (columns, lanes): what is the same at every step
+    Array<int32_t> scattered;  // (steps, lanes) of sparse groups, the whole map
+    Array<int64_t> scalar;     // the same for wide populations
 
     Workspace(const snn_network &network, std::shared_ptr<State> of);
 
@@ -124,7 +124,7 @@ struct Team {
 // From (H, W, C) lanes to a caller's (C, H, W).
 template <class From, class To>
 void natural_order(const Shape &s, const From &from, To to) {
-    constexpr size_t kPixels = 16;  // whose channels stay in the first-level cache
+    constexpr size_t kPixels = 64;  // whose channels stay in the first-level cache
     for (size_t first = 0; first < s.pixels(); first += kPixels)
         for (int c = 0; c < s.channels; ++c)
             for (size_t i = first; i < std::min(first + kPixels, s.pixels()); ++i)

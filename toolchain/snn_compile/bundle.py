@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile import sealed, signing
-from snn_compile.errors import Origin, UsageError, VerificationError
+from snn_compile.errors import Origin, UsageError
 from snn_compile.files.claims import exclusive_claim, was_interrupted
 from snn_compile.files.folders import replacing, require_replaceable
 from snn_compile.hil import golden
@@ -29,7 +24,6 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.ir.serialize import array_hashes
 from snn_compile.mapping.placement_file import CORES, PLACEMENT
 from snn_compile.passes import Finding
 from snn_compile.plugins import BACKENDS, Backend, StatesBorders, StatesEncoding
@@ -39,14 +33,7 @@ from snn_compile.report.schema import REPORT, REPORT_PAGE
 from snn_compile.report.views import ReportViews
 from snn_compile.samples.named import ArraysLike, join_named
 from snn_compile.samples.rows import Rows
-from snn_compile.sealed import (
-    EXPECTED,
-    GOLDEN,
-    MESSAGES,
-    MODEL,
-    STIMULUS,
-    compatibility,
-)
+from snn_compile.sealed import GOLDEN, MODEL, writing
 from snn_compile.signing import SigningKey
 from snn_compile.sim import engine, reference
 from snn_compile.sim.batches import Advance, no_progress
@@ -57,8 +44,6 @@ PIECE_BYTES, PIECE_SAMPLES = reference.RECORDED_BYTES, 512
 """Memory, and samples, that a piece of a long simulation takes at most."""
 INPUT_COPIES = 4
 """Arrays as large as the input's messages that exist, at most, while these are made."""
-"""Potentials of each output, and for each layer and stimulus the hash of its messages."""
-_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -308,53 +293,13 @@ class CompiledModel(ReportViews):
 
     def write_network(self, folder: Path, advance: Advance = no_progress) -> None:
         """Write into a folder what ``load`` and devices need: network and stimuli, no report."""
-        (folder / MODEL).write_bytes(self._sealed())
-        self._write_golden(folder / GOLDEN, advance)
+        (folder / MODEL).write_bytes(self.sealed_bytes())
+        writing.write_golden(folder / GOLDEN, self.program, self.stimulus, advance)
 
-    def _sealed(self) -> bytes:
-        """The bytes of ``model.snn``: JSON and npy files, the same for the same network."""
-        network, arrays = sealed.describe(self.program, self.encoding, self.decodings)
-        several = len(self.encoding.parts) > 1
-        content = {
-            "schema": compatibility.SEVERAL_INPUTS if several else compatibility.SCHEMA,
-            **network,
-            "provenance": dict(self.provenance),
-            "emitted": list(self.backends),
-            "hashes": array_hashes(arrays),
-        }
-        text = json.dumps(content, indent=1, sort_keys=True)
-        seal = hashlib.sha256(text.encode()).hexdigest()
-        stream = io.BytesIO()
-        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(zipfile.ZipInfo("program.json", _TIME), text)
-            archive.writestr(zipfile.ZipInfo("seal", _TIME), seal)
-            for number, (_, array) in enumerate(sorted(arrays.items())):
-                buffer = io.BytesIO()
-                np.save(buffer, array, allow_pickle=False)
-                info = zipfile.ZipInfo(f"{number}.npy", _TIME)
-                info.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(info, buffer.getvalue())
-        return stream.getvalue()
-
-    def _write_golden(self, folder: Path, advance: Advance) -> None:
-        """Stimuli, expected potentials, and a hash of every layer's messages.
-
-        Raises:
-            VerificationError: engine and reference differ.
-        """
-        folder.mkdir()
-        found = golden.record(self.program, self.stimulus, advance)
-        if found.unequal:
-            raise VerificationError(
-                f"engine and reference differ: {'; '.join(found.unequal[:3])}",
-                code="engine-differs",
-                hint="a bug of the engine: report it; SNN_COMPILE_ENGINE=off compiles without it",
-            )
-        np.savez_compressed(folder / STIMULUS, frames=self.stimulus)
-        outputs = found.potentials
-        numbered = {str(k): outputs[node.id] for k, node in enumerate(self.program.readouts)}
-        np.savez_compressed(folder / EXPECTED, allow_pickle=False, **numbered)
-        (folder / MESSAGES).write_text(json.dumps(found.hashes, indent=1) + "\n")
+    def sealed_bytes(self) -> bytes:
+        """The bytes of ``model.snn``, the same for the same network."""
+        parts = self.program, self.encoding, self.decodings
+        return writing.network_bytes(*parts, self.provenance, self.backends)
 
     def verify_golden(
         self,
@@ -367,29 +312,7 @@ class CompiledModel(ReportViews):
         ``recorded`` is what ``golden.record`` gives for the frames, if it is known.
         """
         recorded = recorded or golden.record(self.program, frames, advance)
-        unequal = [
-            f"output '{name}' differs from the golden potentials"
-            for name, found in recorded.potentials.items()
-            if not np.array_equal(found, self.expected.get(name, found[:0])[: len(found)])
-        ]
-        unequal += [
-            f"layer '{name}' differs from the golden trace at stimulus {stimulus}"
-            for name, digests in recorded.hashes.items()
-            for stimulus, digest in enumerate(digests)
-            if [digest] != list(self.golden.get(name, ()))[stimulus : stimulus + 1]
-        ]
-        unequal += recorded.unequal
-        window = self.program.window.n_steps
-        per_stimulus = sum(prod(p.shape) for p in self.program.populations) * window
-        return Verification(
-            "golden",
-            recorded.mode,
-            len(frames),
-            len(frames) * window + self.program.latency,
-            per_stimulus * len(frames),
-            not unequal,
-            details=tuple(unequal[:10]),
-        )
+        return golden.verification(self.program, len(frames), recorded, self.expected, self.golden)
 
     @staticmethod
     def load(folder: str | Path, *, signer: str | Path | None = None) -> CompiledModel:

@@ -56,7 +56,11 @@ class CBackend:
         given = dict(options or {})
         for name, value in given.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise UsageError(f"{name} is a number of bytes, not {value!r}")
+                raise UsageError(
+                    f"{name} is a number of bytes, not {value!r}",
+                    code="bad-option",
+                    hint=f"for example {name}=65536",
+                )
         require_empty(folder)
         raise_all(self.check(program))
         plan = make_plan(program)

@@ -14,7 +14,7 @@ from snn_backends.c.integers import literal
 from snn_backends.c.layers import harmless
 from snn_backends.c.plan import Plan
 from snn_backends.c.sizes import sizes_of
-from snn_compile.files.documents import DAMAGE, describe_error, read_bytes
+from snn_backends.emitted import difference, superfluous
 from snn_compile.ir.fixedpoint import Int
 
 if TYPE_CHECKING:
@@ -90,26 +90,8 @@ def write(plan: Plan, folder: Path) -> None:
 def differences(plan: Plan, folder: Path) -> list[str]:
     """Everything in a folder that is not what emitting the network again would write."""
     expected = files(plan)
-    found = [". is not an emitted file"] if folder.is_symlink() else []
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if name not in expected or path.is_symlink() or not path.is_file():
-            found.append(f"{name} is not an emitted file")
+    found = superfluous(folder, expected)
     for name, text in expected.items():
-        if said := _difference(folder / name, name, text.encode()):
+        if said := difference(folder, name, text.encode()):
             found.append(said)
     return found
-
-
-def _difference(path: Path, name: str, expected: bytes) -> str:
-    if path.is_symlink() or not path.is_file():
-        return f"{name} is missing"
-    try:
-        actual = read_bytes(path, len(expected))
-    except DAMAGE as error:
-        return f"{name} cannot be read: {describe_error(error)}"
-    if actual == expected:
-        return ""
-    pairs = zip(expected.split(b"\n"), actual.split(b"\n"), strict=False)
-    line = next((i for i, (a, b) in enumerate(pairs, 1) if a != b), None)
-    return f"{name} differs" + (f", line {line}" if line else " in length")

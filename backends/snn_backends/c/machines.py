@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -48,26 +49,55 @@ class Machine:
         Raises:
             DeviceError: it failed.
         """
-        command = [*self.compiler, *STRICT, *self.flags, *arguments]
-        try:
-            done = subprocess.run(
-                command,
-                cwd=folder,
-                env=environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=SECONDS,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise DeviceError(f"the C compiler failed: {error}", code="c-compiler") from error
-        if done.returncode:
-            lines = done.stdout.decode(errors="replace").splitlines()
+        status, said = call([*self.compiler, *STRICT, *self.flags, *arguments], SECONDS, folder)
+        if status:
             raise DeviceError(
-                "\n  ".join([f"{self.name}: the C compiler failed:", *lines[:12]]),
+                "\n  ".join([f"{self.name}: the C compiler failed:", *said.splitlines()[:12]]),
                 code="c-compiler",
+                hint="name another compiler: CC=PATH",
             )
+
+
+def call(command: Sequence[str], seconds: float, folder: Path | None = None) -> tuple[int, str]:
+    """Run a program to its end; its exit status, and what it wrote.
+
+    Raises:
+        DeviceError: it cannot be started, or does not end in time.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=seconds,
+            check=False,
+        )
+    except OSError as error:
+        raise not_started(command, error) from error
+    except subprocess.TimeoutExpired as error:
+        raise too_late(Path(command[0]).name, seconds) from error
+    return done.returncode, done.stdout.decode(errors="replace").strip()
+
+
+def not_started(command: Sequence[str], error: OSError) -> DeviceError:
+    """The complaint about a program that the system does not run."""
+    return DeviceError(
+        f"{Path(command[0]).name} cannot be started: {error.strerror}",
+        code="c-failed",
+        hint="TMPDIR has to name a folder from which programs may be run",
+    )
+
+
+def too_late(name: str, seconds: float) -> DeviceError:
+    """The complaint about a program that did not end."""
+    return DeviceError(
+        f"{name}: the program did not finish within {seconds:g} s",
+        code="device-timeout",
+        hint="verify fewer stimuli or allow more time",
+    )
 
 
 def environment() -> dict[str, str]:
@@ -107,14 +137,8 @@ def others() -> list[Machine]:
 @cache
 def _version(compiler: tuple[str, ...]) -> str:
     try:
-        said = subprocess.run(
-            [*compiler, "--version"],
-            capture_output=True,
-            env=environment(),
-            timeout=60,
-            check=False,
-        ).stdout.decode(errors="replace")
-    except (OSError, subprocess.TimeoutExpired):
+        said = call([*compiler, "--version"], 60)[1]
+    except DeviceError:
         said = ""
     number = re.search(r"\d+\.\d+(\.\d+)?", said)
     name = "clang" if "clang" in said else Path(compiler[0]).name
@@ -129,7 +153,6 @@ def has_sanitizers(machine: Machine) -> bool:
         source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
         try:
             machine.compile(Path(folder), *SANITIZERS, "nothing.c", "-o", "nothing")
-            ran = subprocess.run([Path(folder, "nothing")], env=environment(), check=False)
-        except (DeviceError, OSError):
+            return call([str(Path(folder, "nothing"))], 60)[0] == 0
+        except DeviceError:
             return False
-        return ran.returncode == 0

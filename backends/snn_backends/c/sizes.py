@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,14 +118,7 @@ def measure(folder: Path, machine: Machine, *flags: str, size: str = "size") -> 
         machine.compile(folder, "-Os", *command)
     if not shutil.which(size):
         return None
-    said = subprocess.run(
-        [size, "network.o"],
-        cwd=folder,
-        env=machines.environment(),
-        capture_output=True,
-        timeout=60,
-        check=False,
-    ).stdout.decode(errors="replace")
+    said = machines.call([size, "network.o"], 60, folder)[1]
     rows = [line.split() for line in said.splitlines()[1:]]
     if not rows:
         return None

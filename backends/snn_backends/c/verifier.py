@@ -101,19 +101,22 @@ class Verifier:
         left = self.time_limit - (time.monotonic() - self._begin)
         command = [*machine.run, str(folder / "trace"), "stimuli", str(len(frames))]
         with (folder / "said").open("w+b") as said:
-            child = subprocess.Popen(
-                command,
-                cwd=folder,
-                env=machines.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=said,
-            )
+            try:
+                child = subprocess.Popen(
+                    command,
+                    cwd=folder,
+                    env=machines.environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=said,
+                )
+            except OSError as error:
+                raise machines.not_started(command, error) from error
             late = threading.Timer(max(left, 1.0), child.kill)
             late.start()
             try:
                 if child.stdout is None:
-                    raise DeviceError("the program has no output", code="c-failed")
+                    raise TypeError("a child without its pipe")
                 outcome = traces.compare(self.plan, frames, child.stdout, advance)
                 child.wait()
             except EOFError:
@@ -128,14 +131,14 @@ class Verifier:
             said.seek(0)
             words = said.read(4096).decode(errors="replace").strip()
         if time.monotonic() - self._begin > self.time_limit:
-            raise DeviceError(
-                f"{name}: the program did not finish within {self.time_limit:g} s",
-                code="device-timeout",
-                hint="verify fewer stimuli or allow more time",
-            )
+            raise machines.too_late(name, self.time_limit)
         if outcome is None or child.returncode:
             status = f"exit status {child.returncode}" + (f": {words}" if words else "")
-            raise DeviceError(f"{name}: the program failed, {status}", code="c-failed")
+            raise DeviceError(
+                f"{name}: the program failed, {status}",
+                code="c-failed",
+                hint="report it, with the folder: the program is wrong, or the compiler",
+            )
         return outcome
 
     def _sizes(self, folder: Path) -> str:
@@ -154,18 +157,8 @@ class Verifier:
     def _selftest(self, folder: Path) -> None:
         """The golden vectors of the folder, on the object whose sizes were measured."""
         self.host.compile(folder, "selftest.c", "network.o", "-o", "selftest")
-        done = subprocess.run(
-            [folder / "selftest"],
-            env=machines.environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=max(self.time_limit, 1.0),
-            check=False,
-        )
-        said = done.stdout.decode(errors="replace").strip()
-        if done.returncode:
-            self._findings.faults.append(
-                f"its self-test: {said or f'exit status {done.returncode}'}"
-            )
+        status, said = machines.call([str(folder / "selftest")], max(self.time_limit, 1.0))
+        if status:
+            self._findings.faults.append(f"its self-test: {said or f'exit status {status}'}")
         else:
             self._findings.notes.append(f"its self-test: {said}")

@@ -14,6 +14,7 @@ from snn_backends.lava.environment import LavaEnvironment
 from snn_backends.lava.neurons import probed_obstacle
 from snn_backends.lava.plan import make_plan
 from snn_backends.lava.verifier import Verifier
+from snn_backends.options import require_known
 from snn_compile.errors import (
     CapacityError,
     CompileError,
@@ -69,13 +70,11 @@ class LavaBackend:
             UsageError: the folder is not empty, or an option is unknown.
             CapacityError: see ``check``.
         """
+        require_known("Lava", options, {"synapses"})
         given = dict(options or {})
-        unknown = sorted(set(given) - {"synapses"})
-        if unknown or given.get("synapses", "sparse") not in emission.FORMS:
-            raise UsageError(
-                f"invalid options for the Lava backend: {unknown or given}",
-                hint="synapses: sparse or conv",
-            )
+        if (form := given.get("synapses", "sparse")) not in emission.FORMS:
+            hint = f"use {' or '.join(emission.FORMS)}"
+            raise UsageError(f"synapses cannot be {form!r}", hint=hint)
         require_empty(folder)
         raise_all(self.check(program))
         emission.write(make_plan(program), folder, given)

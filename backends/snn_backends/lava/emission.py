@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from itertools import accumulate
 from math import prod
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from snn_backends.emitted import superfluous
 from snn_backends.lava.plan import Plan, PopulationPlan, SynapsePlan
 from snn_backends.lava.timing import timing
 from snn_compile.files.archives import Archive, Arrays, unequal
@@ -175,7 +176,7 @@ def differences(plan: Plan, folder: Path) -> list[str]:
     """
     texts = source_files(plan)
     found = [text for name in texts if (text := _text_difference(folder / name, name, texts[name]))]
-    found += [f"{name} is not an emitted file" for name in _superfluous(folder, texts)]
+    found += superfluous(folder, {ARRAYS, MANIFEST, *texts})
     if any((folder / name).is_symlink() for name in (ARRAYS, MANIFEST)):
         return found  # each is reported as not emitted
     arrays = array_differences(plan, folder)
@@ -195,18 +196,6 @@ def _text_difference(path: Path, name: str, text: str) -> str:
     pairs = zip(expected.split(b"\n"), actual.split(b"\n"), strict=False)
     line = next((i for i, (a, b) in enumerate(pairs, 1) if a != b), None)
     return f"{name} differs" + (f", line {line}" if line else " in length")
-
-
-def _superfluous(folder: Path, texts: Iterable[str]) -> list[str]:
-    """Files and folders that are not written, and links, whatever they lead to."""
-    files = {ARRAYS, MANIFEST, *texts}
-    folders = {name.rpartition("/")[0] for name in texts} - {""}
-    found = ["." for link in (folder,) if link.is_symlink()]
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder).as_posix()
-        if path.is_symlink() or name not in (folders if path.is_dir() else files):
-            found.append(name)
-    return sorted(found)
 
 
 def array_differences(

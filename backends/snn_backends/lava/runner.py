@@ -74,15 +74,9 @@ def run_emitted(
     Raises:
         DeviceError: it failed, or did not end in time.
     """
+    supervised = supervisor.__file__, str(time_limit), secrets.token_hex(6)
     command = [
-        *(
-            sys.executable,
-            "-S",
-            ISOLATED,
-            supervisor.__file__,
-            str(time_limit),
-            secrets.token_hex(6),
-        ),
+        *(sys.executable, "-S", ISOLATED, *supervised),
         *environment.command(folder / "run.py"),
         *(str(stimulus), "-o", str(traces), "--synapses", synapses),
         *(("--probes", str(probes)) if probes else ()),
@@ -108,6 +102,15 @@ def run_emitted(
             _end(child)
         log.seek(0)
         output = log.read()
+    return _outcome(status, output, traces, time_limit)
+
+
+def _outcome(status: int, output: str, traces: Path, time_limit: float) -> EmittedRun:
+    """What a run has left.
+
+    Raises:
+        DeviceError: it failed, or did not end in time.
+    """
     facts = traces / "run.json"
     if status == supervisor.TIMED_OUT:
         raise DeviceError(

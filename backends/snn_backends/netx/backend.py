@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from snn_backends.emitted import superfluous
 from snn_backends.netx.layers import Layer, layers_of
 from snn_backends.options import require_known
 from snn_compile.errors import CompileError, UsageError, raise_all
@@ -80,6 +81,7 @@ class NetxBackend:
         from snn_backends.netx import file
 
         compared, faults = file.compare(program, layers, folder)
+        faults += superfluous(folder, (file.FILE, file.HOW))
         mode = "file read back, not run: every number in it is the program's"
         return Verification("netx", mode, 0, 0, compared, not faults, details=tuple(faults))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_backends.netx.layers import NEVER, Layer
-from snn_compile.files.documents import read_json
+from snn_compile.files import hdf5
+from snn_compile.files.documents import DAMAGE, describe_error, read_json
 from snn_compile.ir.quantized import QuantizedGraph
 
 FILE, HOW = "network.net", "network.json"
@@ -97,19 +99,11 @@ def write(program: QuantizedGraph, layers: list[Layer], folder: Path) -> None:
 def compare(program: QuantizedGraph, layers: list[Layer], folder: Path) -> tuple[int, list[str]]:
     """The number of compared values, and the differences."""
     expected, faults, compared = entries(program, layers), list[str](), 0
-    found: dict[str, Value] = {}
     try:
-        with h5py.File(folder / FILE, "r") as file:
-            file.visititems(
-                lambda name, item: (
-                    found.update({name: np.asarray(item[()])})
-                    if isinstance(item, h5py.Dataset)
-                    else None
-                )
-            )
+        found = dict(_flat(hdf5.read(folder / FILE)))
         said = read_json(folder / HOW)
-    except (OSError, ValueError) as error:
-        return 0, [f"the file cannot be read: {error}"]
+    except DAMAGE as error:
+        return 0, [f"the file cannot be read: {describe_error(error)}"]
     for path in sorted({*expected, *found}):
         if path not in found or path not in expected:
             faults.append(f"{path} is {'missing' if path in expected else 'unexpected'}")
@@ -120,3 +114,12 @@ def compare(program: QuantizedGraph, layers: list[Layer], folder: Path) -> tuple
     if said != how(program, layers):
         faults.append(f"{HOW} differs")
     return compared, faults
+
+
+def _flat(group: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Value]]:
+    """The datasets of a group and of those within, by their paths."""
+    for name, value in group.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{name}/")
+        else:
+            yield above + name, np.asarray(value.encode() if isinstance(value, str) else value)

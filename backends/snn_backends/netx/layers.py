@@ -20,6 +20,8 @@ from snn_compile.ir.quantized import (
     ProbedReadout,
     QuantizedGraph,
     Readout,
+    SigmaDeltaNeurons,
+    SigmaDeltaReadout,
     Synapses,
     ThresholdDeltaNeurons,
     along_channels,
@@ -130,7 +132,7 @@ def _not_stock(program: QuantizedGraph, node: Population) -> str:
     if type(node) in (Readout, ProbedReadout):
         return ""
     if not isinstance(node, IFNeurons):
-        if type(node).__name__.startswith("SigmaDelta"):
+        if isinstance(node, SigmaDeltaNeurons | SigmaDeltaReadout):
             return "netx's SigmaDelta has no multiplier and drops bits: its messages would differ"
         if isinstance(node, ThresholdDeltaNeurons):
             return "netx never resets neurons that send changes, as each sample here does"

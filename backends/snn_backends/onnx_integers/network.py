@@ -23,7 +23,6 @@ from snn_compile.ir.spiking import InputCoding
 
 WHOLE = (InputCoding.CURRENT, InputCoding.GRADED, InputCoding.FRAME)
 """Inputs that send a whole frame at once."""
-STREAMS = "sigma-delta"
 MAX_SIZE = (1 << 31) - (1 << 26)
 """Bytes of constants: protobuf's limit of a file, without operators and metadata."""
 
@@ -47,7 +46,7 @@ class Network:
 
 def refusals(program: QuantizedGraph) -> list[CompileError]:
     """Why a network is not one of a single pass over integers; without its numbers."""
-    if program.window.coding == STREAMS:
+    if program.window.is_stream:
         said = "a file of one pass has no frames before, from which the input sends changes"
         return [_refused(program.inputs[0], said, "onnx-state")]
     at_once = integer_network(program)
@@ -114,6 +113,7 @@ def too_large(made: Network, node: Input) -> list[CompileError]:
             f"its parameters take {size:,} bytes; an ONNX file holds {MAX_SIZE:,}",
             code="onnx-size",
             origin=node.origin,
+            hint="emit it for another backend",
         )
     ]
 

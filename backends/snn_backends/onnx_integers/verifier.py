@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from snn_backends.emitted import difference, superfluous
 from snn_backends.onnx_integers import qdq
 from snn_backends.onnx_integers.assembly import Array
 from snn_backends.onnx_integers.file import QUANTIZED, REALS, Borders, content, model
@@ -63,14 +64,9 @@ def verify(
 
 def differences(program: QuantizedGraph, borders: Borders | None, folder: Path) -> list[str]:
     """The files that are not what the network gives."""
-    found = []
-    for name, made in models(program, borders).items():
-        path, expected = folder / name, content(made)
-        if path.is_symlink() or not path.is_file():
-            found.append(f"{name} is missing")
-        elif path.stat().st_size != len(expected) or path.read_bytes() != expected:
-            found.append(f"{name} is not what the network gives")
-    return found
+    made = models(program, borders)
+    said = (difference(folder, name, content(file)) for name, file in made.items())
+    return [*filter(None, said), *superfluous(folder, made)]
 
 
 def compare_integers(

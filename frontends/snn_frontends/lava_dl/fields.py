@@ -83,13 +83,13 @@ class Fields:
         return found[0], found[-1]
 
     def integers(self, name: str) -> Int:
-        """An array of whole numbers, of any type that holds them.
+        """An array of whole numbers, of any type that holds them; a single one is an array of one.
 
         Raises:
             UnsupportedError: they are not whole: lava-dl's reader would cut them off.
         """
         self.read.add(name)
-        value = np.asarray(self._present(name))
+        value = np.atleast_1d(self._present(name))
         if value.dtype.kind not in "biuf" or not value.size:
             raise self.invalid(f"its '{name}' holds no numbers")
         if not (np.isfinite(value).all() and (np.abs(value.astype(float)) < MAX_INTEGER).all()):

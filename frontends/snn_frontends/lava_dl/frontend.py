@@ -90,7 +90,7 @@ def _document(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: it is not HDF5, is damaged or beyond the memory budget, or holds no layers.
     """
-    from snn_frontends import hdf5
+    from snn_compile.files import hdf5
 
     try:
         document = hdf5.read(path)

@@ -87,7 +87,7 @@ def layer_of(number: int, fields: Fields) -> Layer:
         raise UnsupportedError(
             REFUSED.get(kind, "layers of this type are unknown"),
             origin=fields.origin,
-            hint=f"read are {', '.join(sorted(_READERS))}",
+            hint=f"supported: {', '.join(sorted(_READERS))}",
         )
     complaints: list[CompileError] = []
     neuron, found = None, None
@@ -253,6 +253,7 @@ def _bias(fields: Fields, neuron: Neuron | None) -> Int | None:
             f"its bias reaches {abs(bias).max():,}; Lava's register has 16 bits",
             code="net-range",
             origin=fields.origin,
+            hint="train with a smaller bias",
         )
     return bias
 

@@ -69,7 +69,7 @@ def _graph(path: Path) -> nir.NIRGraph:
     import nir
     import numpy as np
 
-    from snn_frontends import hdf5
+    from snn_compile.files import hdf5
 
     try:
         document = hdf5.read(path, "node")["node"]

@@ -26,6 +26,7 @@ from snn_compile.files.documents import (
     too_large,
 )
 from snn_compile.memory import format_size
+from snn_frontends.onnx.in_place import SMALL, THIS_FILE
 from snn_frontends.onnx.sizes import n_bytes
 
 KEYS = frozenset({"location", "offset", "length", "checksum", "basepath"})
@@ -53,13 +54,14 @@ class Piece:
     length: int
 
 
-def load(model: onnx.ModelProto, path: Path, before: int) -> None:
+def load(model: onnx.ModelProto, path: Path, before: int, *, in_place: bool = False) -> None:
     """Load the external data of a model into its tensors.
 
     Args:
         model: the model, as it was read.
         path: path of its file.
         before: size of this file in bytes.
+        in_place: whether large initializers are only checked, and read when they are needed.
 
     Raises:
         ModelError: a tensor's data lie elsewhere, are missing, or do not fit it; all complaints at
@@ -70,7 +72,7 @@ def load(model: onnx.ModelProto, path: Path, before: int) -> None:
         if tensor.data_location != TensorProto.EXTERNAL:
             continue
         try:
-            pieces.append(_piece(tensor, path.parent))
+            pieces.append(_piece(tensor, path))
         except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link to itself
             errors.append(_refused(tensor, path, error))
     raise_all(errors)
@@ -81,11 +83,15 @@ def load(model: onnx.ModelProto, path: Path, before: int) -> None:
     try:
         check_size(
             f"the model with its external data ('{name}' alone has {size})",
-            before + sum(piece.length for piece in pieces),
+            before + sum(piece.length for piece in pieces if piece.path != path),
         )
     except TooLargeError as error:
         raise too_large(path, error, ModelError) from error
+    initializers = list(model.graph.initializer) if in_place else []
+    later = {id(tensor) for tensor in initializers if tensor.data_type == TensorProto.FLOAT}
     for piece in pieces:
+        if id(piece.tensor) in later and piece.length >= SMALL:
+            continue
         try:
             _fill(piece)
         except (OSError, ValueError) as error:
@@ -116,7 +122,7 @@ def tensors(message: Any) -> Iterator[TensorProto]:
                 waiting.extend([value] if hasattr(value, "ListFields") else value)
 
 
-def _piece(tensor: TensorProto, folder: Path) -> Piece:
+def _piece(tensor: TensorProto, model: Path) -> Piece:
     """Location of a tensor's data, in a file of sufficient size.
 
     Raises:
@@ -128,7 +134,11 @@ def _piece(tensor: TensorProto, folder: Path) -> Piece:
         raise DamagedError("a key occurs twice")
     if unknown := sorted(metadata.keys() - KEYS):
         raise DamagedError(f"'{unknown[0][:80]}' is no part of a location")
-    path = inside(folder, _location(metadata.get("location", "")))
+    location = metadata.get("location", "")
+    if location == THIS_FILE and "checksum" in metadata:  # as in_place.py states it
+        path = model
+    else:
+        path = inside(model.parent, _location(location))
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
     offset = _count(metadata, "offset", 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from snn_compile import memory
 from snn_compile.errors import ModelError, Origin, UnsupportedError
 from snn_compile.files.documents import DamagedError, TooLargeError, first_line, too_large
 from snn_compile.ir.graph import Shape
+from snn_frontends.onnx import in_place
 from snn_frontends.onnx.sizes import item_bytes, n_bytes, n_elements
 from snn_frontends.onnx.values import Constant, Tensor, Value
 
@@ -94,11 +96,13 @@ class Folding:
 
     Attributes:
         opset: version of the operator set.
+        path: the model's file, where large weights are read.
         size: bytes of all constants so far.
         work: work done for them, in elements.
     """
 
     opset: int
+    path: Path = Path()
     size: int = 0
     work: int = 0
 
@@ -146,6 +150,9 @@ class Folding:
             DamagedError: its size differs from its shape.
             TooLargeError: all constants take too much memory.
         """
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            self.keep(what, in_memory(tensor))
+            return in_place.read(tensor, self.path)
         if not tensor.HasField("raw_data"):
             self.keep(what, in_memory(tensor))
             return numpy_helper.to_array(tensor)

@@ -138,9 +138,9 @@ def _is_ours(path: Path) -> bool:
 
 
 def _read(path: Path, options: CompileOptions) -> Imported:
+    from snn_frontends.onnx.attempts import import_graph
     from snn_frontends.onnx.cut import Request
     from snn_frontends.onnx.expansion import expand
-    from snn_frontends.onnx.importer import import_graph
     from snn_frontends.onnx.integers import is_written_by_us
     from snn_frontends.onnx.shapes import set_shapes
 
@@ -152,7 +152,7 @@ def _read(path: Path, options: CompileOptions) -> Imported:
             origin=Origin(file),
             hint="compile it, or take the model that it was made of",
         )
-    model, modules = load(path, file)
+    model, modules = load(path, file, in_place=True)
     opset, stated, findings = _opset(model, file)
     if not model.graph.node or not model.graph.output:
         lack = "outputs" if model.graph.node else "operators"
@@ -172,8 +172,13 @@ def _read(path: Path, options: CompileOptions) -> Imported:
     return import_graph(model, file, opset, entries, stated, findings, modules, request)
 
 
-def load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
+def load(path: Path, file: str, *, in_place: bool = False) -> tuple[onnx.ModelProto, list[str]]:
     """The file's contents, with external weights, and the module of each operator.
+
+    Args:
+        path: path of the file.
+        file: the user's name of it.
+        in_place: whether large weights stay where they are, as external data.
 
     Raises:
         ModelError: it is not ONNX, too large, or has weights in a forbidden place.
@@ -183,30 +188,35 @@ def load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
     from snn_frontends.onnx.older import modernize
     from snn_frontends.onnx.survey import module_of
 
-    model = _parsed(path, file)
-    external.load(model, path, path.stat().st_size)
+    model = _parsed(path, file, in_place=in_place)
+    external.load(model, path, path.stat().st_size, in_place=in_place)
     modules = [module_of(node) for node in model.graph.node]  # before metadata are removed
     make_printable(model)
     modules = modernize(model, modules, file)
     return model, inline(model, modules, file, MAX_NODES)
 
 
-def _parsed(path: Path, file: str) -> onnx.ModelProto:
-    """The file's contents, with the places of external weights.
+def _parsed(path: Path, file: str, *, in_place: bool = False) -> onnx.ModelProto:
+    """The file's contents, with the places of external weights; in place, of all large ones.
 
     Raises:
         ModelError: it is not ONNX, or too large.
     """
     import onnx
 
+    from snn_frontends.onnx import in_place as places
     from snn_frontends.onnx import wire
 
     origin = Origin(file)
-    content = _content(path)
+    stays = in_place and places.MIN_SIZE <= path.stat().st_size <= MAX_INT32
+    content = b"" if stays else _content(path)
     try:
-        wire.check(content, onnx.ModelProto.DESCRIPTOR)
-        model = onnx.ModelProto()
-        model.ParseFromString(content)
+        if stays:
+            model = places.parsed(path)
+        else:
+            wire.check(content, onnx.ModelProto.DESCRIPTOR)
+            model = onnx.ModelProto()
+            model.ParseFromString(content)
     except TooLargeError as error:
         raise too_large(file, error, ModelError) from error
     except Exception as error:

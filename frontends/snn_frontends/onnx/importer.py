@@ -1,4 +1,4 @@
-"""Import of an ONNX graph: constants are folded, the rest becomes the network.
+"""One import of an ONNX graph: constants are folded, the rest becomes the network.
 
 Nothing is skipped silently. A node that cannot be imported is recorded and replaced by a value of
 the shape that ONNX infers for it, so that one run finds all of them.
@@ -39,66 +39,20 @@ from snn_frontends.onnx.folding import FOREIGN_ERRORS, infer_shapes
 from snn_frontends.onnx.grids import settle
 from snn_frontends.onnx.interpreter import Interpreter
 from snn_frontends.onnx.layer_values import LayerValues, of_settled, tensors_of
-from snn_frontends.onnx.model_input import ModelInput, unused_input, whole_input
+from snn_frontends.onnx.model_input import ModelInput, unused_input
 from snn_frontends.onnx.operators import quantization, whole
 from snn_frontends.onnx.order import in_order, live, reads_of
 from snn_frontends.onnx.survey import Surveyor
 from snn_frontends.onnx.unfolding import Unfolding
-from snn_frontends.onnx.values import SUBGRAPHS, Batch, Tensor, Unknown, Value
+from snn_frontends.onnx.values import SUBGRAPHS, Tensor, Unknown, Value
 
 ONNX_DOMAINS = frozenset({"", "ai.onnx"})
 DROPPED = frozenset({"argmax-dropped", "softmax-dropped"})
 """Findings about operators at the end that are left off."""
 
 
-def import_graph(
-    model: onnx.ModelProto,
-    file: str,
-    opset: int,
-    entries: Sequence[ModelInput],
-    stated_opset: int,
-    findings: Sequence[Finding],
-    modules: Sequence[str],
-    request: Request,
-) -> Imported:
-    """Import a model after the checks of its header and input.
-
-    Args:
-        model: the file's contents.
-        file: the user's name of the file.
-        opset: the operator set version to use.
-        entries: the network's inputs, in order; all of one batch.
-        stated_opset: the version in the file, which may be newer.
-        findings: findings about the file so far.
-        modules: source modules of its operators, by name; empty if unknown.
-        request: where the network ends.
-
-    Raises:
-        CompileError: it is invalid, or no tail of it can be left to the host so that the rest is
-            supported; all complaints at once.
-    """
-    nodes = list(model.graph.node)
-    source = _Source(model, nodes, file, opset, stated_opset, modules, request)
-    importer = source.importer(entries, findings)
-    try:
-        return source.compared_on_host(importer, importer.run(), findings)
-    except CompileError:
-        batch = entries[0].batch
-        fixed = batch.size > 1 and not batch.symbolic
-        if not fixed or not any(isinstance(e, MixesSamplesError) for e in importer.errors):
-            return source.before_tail(importer, findings)
-    one = Batch(1, symbolic=False)
-    findings = [*findings, *(whole_input(file, entry) for entry in entries)]
-    entries = [replace(entry, batch=one, whole=True) for entry in entries]
-    importer = source.importer(entries, findings)
-    try:
-        return source.compared_on_host(importer, importer.run(), findings)
-    except CompileError:
-        return source.before_tail(importer, findings)
-
-
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """A file to import."""
 
     model: onnx.ModelProto
@@ -109,44 +63,19 @@ class _Source:
     modules: Sequence[str]
     request: Request
 
-    def importer(
-        self, entries: Sequence[ModelInput], findings: Sequence[Finding], cut: Cut | None = None
-    ) -> _Importer:
-        """A new import."""
-        builder = Builder(self.file, self.opset, entries[0].batch, findings=list(findings))
-        return _Importer(self, builder, entries, cut)
 
-    def before_tail(self, refused: _Importer, findings: Sequence[Finding]) -> Imported:
-        """Import what stands before the tail of a refused network.
-
-        Raises:
-            CompileError: the errors of the refused import, if it has no such tail.
-        """
-        cut = refused.tail()
-        if cut is None:
-            raise_all(refused.errors)
-        return self.importer(refused.entries, findings, cut).run()
-
-    def compared_on_host(
-        self, whole: _Importer, imported: Imported, findings: Sequence[Finding]
-    ) -> Imported:
-        """A network whose outputs are no truth values, if it can end before they are made."""
-        cut = None if whole.cut else decision.before_truths(whole.flow, whole.known())
-        if cut is None:
-            return imported
-        try:
-            return self.importer(whole.entries, findings, cut).run()
-        except CompileError:
-            return imported
-
-
-class _Importer:
+class Importer:
     """State of one import."""
 
     def __init__(
-        self, source: _Source, builder: Builder, entries: Sequence[ModelInput], cut: Cut | None
+        self,
+        source: Source,
+        entries: Sequence[ModelInput],
+        findings: Sequence[Finding],
+        cut: Cut | None = None,
     ) -> None:
         model = source.model
+        builder = Builder(source.file, source.opset, entries[0].batch, findings=list(findings))
         self.source = source
         self.builder = builder
         self.entries = entries

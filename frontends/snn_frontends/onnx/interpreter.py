@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -55,7 +56,7 @@ class Interpreter:
         self.n_folded = 0
         self._steps: dict[str, Constant] = {}
         self._of_pairs: dict[str, Constant] = {}
-        self._folding = Folding(builder.opset)
+        self._folding = Folding(builder.opset, Path(builder.file))
         self._rules = checker.C.CheckerContext()
         self._rules.ir_version = onnx.IR_VERSION
         self._rules.opset_imports = {"": builder.opset}

@@ -22,6 +22,7 @@ from snn_compile import memory
 from snn_compile.errors import ModelError, Origin, UsageError
 from snn_compile.files.documents import first_line
 from snn_compile.options.shapes import Sizes, name_and_sizes
+from snn_frontends.onnx.wired import WIRED
 
 BATCH_SIZE = 64
 """Samples per call."""
@@ -38,10 +39,6 @@ TYPES = {
 
 WITHIN_1 = frozenset({"HardSigmoid", "Sigmoid", "Softmax"})
 """Operators whose values lie within [0, 1]."""
-MOVES = frozenset(
-    {"Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
-)
-"""Operators whose values are some of their first input's."""
 
 Array = npt.NDArray[Any]
 PROVIDERS = ["CPUExecutionProvider"]
@@ -305,7 +302,7 @@ def _probabilities(model: bytes) -> set[str]:
     graph = onnx.load_from_string(model).graph
     found: set[str] = set()
     for node in graph.node:
-        if node.op_type in WITHIN_1 or (node.op_type in MOVES and node.input[0] in found):
+        if node.op_type in WITHIN_1 or (node.op_type in WIRED and node.input[0] in found):
             found |= {*node.output}
     return found
 

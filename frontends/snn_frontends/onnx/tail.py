@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -81,10 +81,10 @@ def host_tail(
     made = {name for node in nodes for name in node.output if name}
     feeds: dict[str, Feed] = {}
     constants: list[onnx.TensorProto] = []
-    given: set[str] = set()
+    given = set(made)
     for node in nodes:
         for name in filter(None, node.input):
-            if name in made or name in given:
+            if name in given:
                 continue
             given.add(name)
             value = border.value(name)
@@ -105,17 +105,8 @@ def host_tail(
             origins[id(nodes[-1])] = Origin(file, name, "Constant")
         else:
             feeds[name] = _feed(name, value, flow, left, border, Origin(file, name))
-    types = {output.name: output.type.tensor_type.elem_type for output in model.graph.output}
-    graph = helper.make_graph(
-        nodes,
-        "host tail",
-        [_value_info(feed.tensor, _type_of(feed), feed.shape) for feed in read],
-        [_value_info(name, types.get(name, 0)) for name in flow.outputs if name in made],
-        constants,
-    )
-    made_of = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
-    made_of.ir_version = model.ir_version
-    made_of.ClearField("producer_name")
+    outputs = [name for name in flow.outputs if name in made]
+    made_of = _model(nodes, read, constants, model, outputs, version)
     return HostTail(
         made_of.SerializeToString(deterministic=True),
         tuple(feeds.values()),
@@ -125,6 +116,29 @@ def host_tail(
         border.batch,
         cut,
     )
+
+
+def _model(
+    nodes: Sequence[onnx.NodeProto],
+    read: Sequence[Feed],
+    constants: Sequence[onnx.TensorProto],
+    model: onnx.ModelProto,
+    outputs: Sequence[str],
+    version: int,
+) -> onnx.ModelProto:
+    """The operators as a model of their own."""
+    types = {output.name: output.type.tensor_type.elem_type for output in model.graph.output}
+    graph = helper.make_graph(
+        nodes,
+        "host tail",
+        [_value_info(feed.tensor, _type_of(feed), feed.shape) for feed in read],
+        [_value_info(name, types.get(name, 0)) for name in outputs],
+        constants,
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
+    made.ir_version = model.ir_version
+    made.ClearField("producer_name")
+    return made
 
 
 def _constant(name: str, value: npt.NDArray[Any]) -> onnx.NodeProto:

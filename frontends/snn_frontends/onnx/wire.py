@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from snn_compile.files.documents import DamagedError, TooLargeError
@@ -19,7 +20,24 @@ MAX_OUTER_FIELDS = 100_000
 """A model itself has about ten, and one for each entry of its metadata and each function."""
 
 
-def check(content: bytes, descriptor: Any) -> None:
+@dataclass(frozen=True)
+class Field:
+    """A field of a message, by places in its file.
+
+    Attributes:
+        number: its number.
+        begin: of its tag.
+        start: of the bytes that it holds; None if it holds a number.
+        end: behind it.
+    """
+
+    number: int
+    begin: int
+    start: int | None
+    end: int
+
+
+def check(content: Content, descriptor: Any) -> None:
     """Check the number of fields of a file against the limit of a model.
 
     Args:
@@ -61,6 +79,32 @@ def fields(content: Content, number: int) -> Iterator[bytes]:
         found, start, at = _field(content, at, len(content))
         if found == number and start is not None:
             yield content[start:at]
+
+
+def outline(content: Content, at: int, end: int) -> Iterator[Field]:
+    """The fields of a message that lies between two places.
+
+    Raises:
+        DamagedError: it is no message.
+    """
+    while at < end:
+        begin = at
+        number, start, at = _field(content, at, end)
+        yield Field(number, begin, start, at)
+
+
+def field(number: int, held: bytes) -> bytes:
+    """A field that holds bytes."""
+    return b"".join([_in_bytes(number << 3 | 2), _in_bytes(len(held)), held])
+
+
+def _in_bytes(value: int) -> bytes:
+    """A number as a varint."""
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value])
 
 
 def _field(content: Content, at: int, end: int) -> tuple[int, int | None, int]:

@@ -82,7 +82,7 @@ def _show_refusals(model: Path, errors: Sequence[CompileError], as_json: bool) -
 
 def _show_fixed(model: Path, result: Any) -> None:
     """A network in fixed point: its cores and, of samples, its cost."""
-    from snn_compile.report import figures
+    from snn_compile.report import cost_figures
 
     console = results()
     nodes = result.imported.n_nodes
@@ -93,7 +93,7 @@ def _show_fixed(model: Path, result: Any) -> None:
         shown = f"warning[{finding.code}]: {finding}" if finding.warning else finding.message
         console.print(f"  {printable(shown)}", soft_wrap=True)
     if result.activity is not None:
-        cost = figures.cost({"cost": _cost(result)})
+        cost = cost_figures.cost({"cost": _cost(result)})
         console.print(f"  per inference {cost}", soft_wrap=True)
 
 

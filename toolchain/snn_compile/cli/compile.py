@@ -74,12 +74,8 @@ def command(
     options = options_for(model, config, {**given, "emit": ""} if no_emit else given)
     refuse_unmeasurable(options)
     require_present({"MODEL": model, **files_of(options)})
-    if resume and passes.show_networks:
-        raise UsageError(
-            "--resume leaves out passes that have run, and their networks are to be shown",
-            code="bad-option",
-            hint="leave out --resume, or the options that show or check networks",
-        )
+    if resume:
+        _require_hidden(passes)
     cluster.refuse_idle(address, options.evaluate)
     if passes.handle_queries(model, options, as_json=as_json):
         return
@@ -88,7 +84,6 @@ def command(
     observer = passes.observer(as_json, quiet, no_progress)
     if (used := config or config_beside(model)) is not None:
         observer.stage("config", str(used))
-    from snn_compile.bundle import claimed_output
     from snn_compile.pipeline.driver import compile_model
     from snn_compile.report.tables import of_report
 
@@ -106,7 +101,7 @@ def command(
     if passes.stop_after:
         passes.run_until_stop(compiled_now)
         return
-    with claimed_output(folder), working(model, folder, options, observer, resume=resume) as work:
+    with working(model, folder, options, observer, resume=resume) as work:
         compiled = compiled_now(None if passes.show_networks else work)
         write(compiled, folder, signing_key, observer)
     outcome.warnings = compiled.report["warnings"]
@@ -115,6 +110,16 @@ def command(
     trust.show_key(signing_key, as_json=as_json)
     passes.show_times(compiled.report["timing"])
     check_limits(compiled.report, options, str(model), outcome)
+
+
+def _require_hidden(passes: AroundPasses) -> None:
+    """Refuse to resume where networks between passes are to be shown."""
+    if passes.show_networks:
+        raise UsageError(
+            "--resume leaves out passes that have run, and their networks are to be shown",
+            code="bad-option",
+            hint="leave out --resume, or the options that show or check networks",
+        )
 
 
 @contextmanager
@@ -126,10 +131,14 @@ def working(
     *,
     resume: bool,
 ) -> Iterator[WorkFolder]:
-    """The folder of the compilation's progress; says how to resume if it is interrupted."""
+    """The folder of the compilation's progress; says how to resume if it is interrupted.
+
+    Meanwhile no other process writes the output.
+    """
+    from snn_compile.bundle import claimed_output
     from snn_compile.pipeline.work import work_folder
 
-    with work_folder(output, model, options, {}, resume=resume) as work:
+    with claimed_output(output), work_folder(output, model, options, {}, resume=resume) as work:
         for finding in work.findings:
             observer.finding(finding)
         if work.n_kept:

@@ -61,9 +61,9 @@ def command(
 ) -> None:
     """Run the network in DIR in NeuroBench's harness, on labelled samples.
 
-    The answers are the bit-accurate simulator's; the harness counts what it is shown of weights and
-    messages. Its metrics stand beside those of report.json, on the same samples. If one differs
-    that both define alike, the exit code is 7.
+    The answers are the bit-accurate simulator's; the harness computes its metrics from them and
+    from weights and messages. They are shown beside those of report.json, on the same samples.
+    Exit code 7 if a metric that both define alike differs.
     """
     raise_all(
         [

@@ -21,8 +21,14 @@ from snn_compile.files.presence import require_present
 from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from snn_compile.bundle import CompiledModel
+    from snn_compile.cli.run_pieces import Outcome
+    from snn_compile.plugins.host import HostRunner
     from snn_compile.predictions.columns import OutputColumns
+    from snn_compile.predictions.tables import ParquetFile, TextRows
+    from snn_compile.report.observer import Observer
     from snn_compile.samples.arrays import Samples
     from snn_compile.samples.outputs import Expected
 
@@ -103,7 +109,7 @@ def command(
     With --stream, samples are answered one at a time, each as soon as it is there, and the
     percentiles of the latency are shown; answers are the same.
     """
-    from snn_compile.cli.run_pieces import Outcome, Sinks, facts, require_room, simulate
+    from snn_compile.cli.run_pieces import facts, require_room
     from snn_compile.cli.run_show import show
     from snn_compile.files.writing import require_file
     from snn_compile.predictions import tables
@@ -131,15 +137,38 @@ def command(
     compiled = trust.open_folder(folder, signer)
     host = compiled.host() if host_tail else None
     samples = load(compiled, data)
+    _name_unread(samples)
+    outputs = outputs_of(compiled, samples, labels, top)
+    if trace and output is not None:
+        observer.stage("traces", require_room(compiled, len(samples), output))
+    outcome = _simulated(compiled, samples, outputs, output, form, host, observer, trace=trace)
+    show(facts(outcome, len(samples), [*compiled.input_shapes]), output, as_json=as_json)
+
+
+def _name_unread(samples: Samples) -> None:
+    """Say which labels nothing is compared with."""
     if names := samples.unread:
         messages().print(
             f"the labels {', '.join(names)} are not compared: the network is cut before the outputs"
             " that they may belong to; the rung 'host' of the report judges those"
         )
-    outputs = outputs_of(compiled, samples, labels, top)
+
+
+def _simulated(
+    compiled: CompiledModel,
+    samples: Samples,
+    outputs: Sequence[OutputColumns],
+    output: Path | None,
+    form: type[TextRows] | type[ParquetFile] | None,
+    host: HostRunner | None,
+    observer: Observer,
+    *,
+    trace: bool,
+) -> Outcome:
+    """Simulate all samples, and write the answers as they come."""
+    from snn_compile.cli.run_pieces import Outcome, Sinks, simulate
+
     outcome = Outcome.of(samples, outputs)
-    if trace and output is not None:
-        observer.stage("traces", require_room(compiled, len(samples), output))
     with ExitStack() as stack:
         sinks = Sinks(outputs, trace=trace)
         if output is not None:
@@ -147,8 +176,7 @@ def command(
         simulate(compiled, samples, observer, outcome, sinks, host)
         if sinks.arrays is not None:
             sinks.arrays.save(outcome.arrays())
-    inputs = [node.id for node in compiled.program.inputs]
-    show(facts(outcome, len(samples), inputs), output, as_json=as_json)
+    return outcome
 
 
 def refuse(

@@ -138,8 +138,9 @@ def _piped(compiled: CompiledModel) -> Iterator[Array]:
     def check(arrays: Array) -> Array:
         return samples_for(compiled, (arrays, None)).x[:]
 
-    arrays = pipe.frames(sys.stdin.buffer, "standard input")
-    return pipe.samples(arrays, check, compiled.encoding.shape)
+    source = "standard input"
+    arrays = pipe.frames(sys.stdin.buffer, source)
+    return pipe.samples(arrays, check, compiled.encoding.shape, source)
 
 
 def _stored(samples: Samples, observer: Observer) -> Iterator[Array]:

@@ -24,7 +24,10 @@ from snn_compile.options.declared import options_of
 from snn_compile.tune.options import TuneOptions
 
 if TYPE_CHECKING:
+    from snn_compile.bundle import CompiledModel
     from snn_compile.options import CompileOptions
+    from snn_compile.report.observer import Observer
+    from snn_compile.signing import SigningKey
     from snn_compile.tune.table import TableRequest
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -131,12 +134,34 @@ def command(
     observer = progress_observer(
         quiet=quiet, no_progress=no_progress, header=None if as_json else results()
     )
+    observer.stage("checkpoint", f"{kept}: the same command resumes after the last finished epoch")
+    tuned = _tuned(source, train, held_out, options, compiling, folder, kept, signing_key, observer)
+    if checkpoint is None:
+        from snn_compile.tune.seeds import checkpoint_of
+
+        for index in range(options.seeds):
+            checkpoint_of(kept, index).unlink(missing_ok=True)
+    _show(tuned.report, folder, as_json, headed=observer.headed)
+    trust.show_key(signing_key, as_json=as_json)
+    check_limits(tuned.report, compiling, str(source))
+
+
+def _tuned(
+    source: Path,
+    train: Path,
+    held_out: Path | None,
+    options: TuneOptions,
+    compiling: CompileOptions,
+    folder: Path,
+    checkpoint: Path,
+    key: SigningKey | None,
+    observer: Observer,
+) -> CompiledModel:
+    """Tune a network and write its folder, which no other process writes meanwhile."""
     from snn_compile.bundle import claimed_output
     from snn_compile.tune.driver import tune_model
-    from snn_compile.tune.seeds import checkpoint_of
 
-    observer.stage("checkpoint", f"{kept}: the same command resumes after the last finished epoch")
-    with claimed_output(folder), naming_resumption(kept.exists):
+    with claimed_output(folder), naming_resumption(checkpoint.exists):
         tuned = tune_model(
             source,
             train,
@@ -144,16 +169,11 @@ def command(
             held_out=held_out,
             compile_options=compiling,
             evaluate=compiling.evaluate,
-            checkpoint=kept,
+            checkpoint=checkpoint,
             observer=observer,
         )
-        tuned.save(folder, sign=signing_key)
-        if checkpoint is None:
-            for index in range(options.seeds):
-                checkpoint_of(kept, index).unlink(missing_ok=True)
-    _show(tuned.report, folder, as_json, headed=observer.headed)
-    trust.show_key(signing_key, as_json=as_json)
-    check_limits(tuned.report, compiling, str(source))
+        tuned.save(folder, sign=key)
+    return tuned
 
 
 def _steps_of(table: str, source: Path, compiling: CompileOptions) -> tuple[int, ...]:

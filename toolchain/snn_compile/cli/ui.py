@@ -19,7 +19,7 @@ from snn_compile.files.presence import no_such_file
     type=click.IntRange(0, 65535),
     default=0,
     metavar="N",
-    help="Of the address (default: any that is free).",
+    help="Port to listen on (default: any free one).",
 )
 @click.option("--open/--no-open", "opened", default=False, help="Open the address in a browser.")
 @click.option(

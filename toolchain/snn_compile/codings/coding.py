@@ -172,6 +172,11 @@ class Coding(ABC):
         return "payload_bits" if cls.payloads else "timesteps"
 
     @classmethod
+    def with_narrow_payloads(cls, bits: int) -> str:
+        """The option that makes messages no wider than so many bits, for people."""
+        return f"--{cls.resolution().replace('_', '-')} {bits}"
+
+    @classmethod
     def format_size(cls, size: object) -> str:
         """So many steps or bits, for people."""
         return f"{size} bit" if cls.payloads else f"T = {size}"

@@ -54,6 +54,11 @@ class Rate(Coding):
         fixed = options.initial_potential is not None
         return Correction.NOTHING if fixed else Correction.POTENTIALS
 
+    @classmethod
+    def with_narrow_payloads(cls, bits: int) -> str:
+        """Bursts of fewer spikes."""
+        return f"--burst {(1 << bits) - 1}"
+
     def describe(self) -> str:
         """Steps and reset."""
         return f"{super().describe()}, reset {self.reset.value}"

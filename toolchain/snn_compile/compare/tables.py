@@ -8,7 +8,7 @@ from typing import Any
 
 from snn_compile.compare.schema import ComparedOutput, Comparison, Figure, Pair
 from snn_compile.pluralize import pluralize
-from snn_compile.report import figures, output_figures
+from snn_compile.report import cost_figures, figures, output_figures
 from snn_compile.report.tables import Row, Table
 
 FEW = 10
@@ -84,7 +84,7 @@ def _estimate(unit: str, value: float | None, low: float | None, high: float | N
     base, factor = {"uJ": ("J", 1e-6), "us": ("us", 1.0)}[unit]
     ends = {"value": value, "low": low, "high": high}
     scaled = {key: None if end is None else factor * end for key, end in ends.items()}
-    return figures.estimate({**scaled, "unit": base}) or "–"
+    return cost_figures.estimate({**scaled, "unit": base}) or "–"
 
 
 def _value(value: float | None, unit: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -81,13 +81,24 @@ def balance_thresholds(
         scales[node.id] = _alive(scale)
         if isinstance(node, ann.Relu) and node.cap is not None:
             scales[node.id] = np.minimum(scales[node.id], node.cap)
-    for node in network.graph:
-        if isinstance(node, ann.Activation) and node.like is not None:
-            scale = scales[node.like]
-            if node.uniform:  # so is the other, possibly with more channels
-                scale = np.full(maps_shape(node.shape)[0], scale.max())
-            scales[node.id] = scale
-    return scales
+    return shared_scales(network, scales)
+
+
+def shared_scales(network: ANNGraph, scales: Mapping[NodeId, Float]) -> dict[NodeId, Float]:
+    """The scales of all activations: one for all channels of some, for others another's.
+
+    Args:
+        network: the network.
+        scales: (C,) of every activation; those of activations that take another's are not read.
+    """
+    activations = [node for node in network.graph if isinstance(node, ann.Activation)]
+    found: dict[NodeId, Float] = {}
+    for node in sorted(activations, key=lambda node: node.like is not None):
+        scale = scales[node.id] if node.like is None else found[node.like]
+        if node.uniform:  # so is the one it takes, possibly with fewer channels
+            scale = np.full(maps_shape(node.shape)[0], scale.max())
+        found[node.id] = scale
+    return found
 
 
 def _picked(network: ANNGraph) -> set[NodeId]:

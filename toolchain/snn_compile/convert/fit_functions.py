@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from snn_compile.convert.curve_samples import NoValueError
 from snn_compile.convert.linear import Float
-from snn_compile.convert.piecewise import NoValueError, fit_curve
+from snn_compile.convert.piecewise import fit_curve
 from snn_compile.errors import CompileError, UnsupportedError, raise_all
 from snn_compile.ir import ann
 from snn_compile.ir.curve import Curve

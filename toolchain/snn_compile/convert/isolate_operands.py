@@ -91,9 +91,12 @@ def through_wiring(network: ANNGraph, operand: NodeId) -> tuple[AnnNode, list[An
 
 
 def is_payload(network: ANNGraph, operand: NodeId) -> bool:
-    """Whether a value consists of one population's payloads, with one scale per channel."""
+    """Whether a value consists of one population's payloads, with one scale per channel.
+
+    Payloads too wide for a product, as the statistics of a normalization sum them, do not count.
+    """
     node, wiring = through_wiring(network, operand)
-    if not isinstance(node, ann.Activation):
+    if not isinstance(node, ann.Activation) or (node.payload_bits or 0) >= OPERAND_BITS:
         return False
     if node.uniform:
         return True

@@ -28,8 +28,9 @@ class LayOut:
     Exporters write layers over the last axis as a transposition, a convolution over channels and
     the transposition back. A convolution keeps its kernel only if the populations before and after
     have its maps. Functions, sums and products are therefore computed in its order, and a
-    population that layers read in only one other order is computed in that. Networks without
-    functions and products are unchanged.
+    population that layers read in only one other order is computed in that. Slices and
+    concatenations of whole maps are made before they are transposed. Networks without functions and
+    products are unchanged.
     """
 
     name: ClassVar[str] = "lay-out"
@@ -84,6 +85,10 @@ class _Layout:
             return inputs[0].permute(_order(node, self.network.source(node).shape))
         if node.id in self.fixed:
             return self._as_it_is(node, inputs)
+        if isinstance(node, ann.Slice | ann.Concat) and any(v.index is not None for v in inputs):
+            found = self._of_whole_maps(node, inputs)
+            if found is not None:
+                return found
         if isinstance(node, ann.Relu | ann.Function | ann.Product):
             wanted = self._wanted(node)
             if wanted is not None and not any(_of_layer(v) and v.index is None for v in inputs):
@@ -105,6 +110,37 @@ class _Layout:
     def _added(self, node: AnnNode, index: Index | None = None) -> _Value:
         self.nodes.append(node)
         return _Value(node, index)
+
+    def _of_whole_maps(
+        self, node: ann.Slice | ann.Concat, inputs: Sequence[_Value]
+    ) -> _Value | None:
+        """A slice or a concatenation of whole maps of its inputs, in their order; else None."""
+        if any(len(v.core.shape) != 3 or v.core.shape[1:] != _maps(inputs) for v in inputs):
+            return None
+        channels, each = [v.core.shape[0] for v in inputs], prod(_maps(inputs))
+        starts = np.cumsum([0, *channels[:-1]]) * each
+        numbers = [
+            (np.arange(prod(v.core.shape)) if v.index is None else v.index) + start
+            for v, start in zip(inputs, starts.tolist(), strict=True)
+        ]
+        shaped = [
+            number.reshape(self.network.graph[s].shape)
+            for number, s in zip(numbers, node.inputs, strict=True)
+        ]
+        sources = tuple(v.core.id for v in inputs)
+        if isinstance(node, ann.Concat):
+            shape = (sum(channels), *_maps(inputs))
+            whole: AnnNode = replace(node, inputs=sources, shape=shape, axis=0)
+            return self._added(whole, np.concatenate(shaped, axis=node.axis).ravel())
+        index = shaped[0][node.slices].ravel()
+        first, last = int(index.min()) // each, int(index.max()) // each + 1
+        if not np.array_equal(np.sort(index), np.arange(first * each, last * each)):
+            return None
+        shape = (last - first, *_maps(inputs))
+        parts = (slice(first, last, 1), *(slice(0, n, 1) for n in shape[1:]))
+        return self._added(
+            replace(node, inputs=sources, shape=shape, slices=parts), index - first * each
+        )
 
     def _in_place(self, node: AnnNode, inputs: Sequence[_Value]) -> _Value | None:
         """A node in the order of its input; of a sum of layers and others, that of a layer."""
@@ -175,6 +211,11 @@ class _Layout:
             elif not isinstance(reader, ann.Affine) or not self._readers(reader, order, found):
                 return False
         return True
+
+
+def _maps(values: Sequence[_Value]) -> Shape:
+    """Height and width of the first of some values."""
+    return values[0].core.shape[1:]
 
 
 def _of_layer(value: _Value) -> bool:

@@ -11,31 +11,25 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
+from snn_compile.convert.curve_samples import (
+    EXACT,
+    FIRST,
+    CurveSamples,
+    NoValueError,
+    next_step,
+    relative_to,
+    sampled,
+)
 from snn_compile.convert.linear import Float
 from snn_compile.ir.curve import Curve
 from snn_compile.ir.expression import Expression, evaluate, is_uniform, of_channel
 from snn_compile.ir.fixedpoint import Int
-from snn_compile.numerics.functions import ceil_log2, floor_log2
+from snn_compile.numerics.functions import floor_log2
 
 TOLERANCE = 0.375
 """Tolerance of a line, in payload steps. Payload rounding costs half a step, 12-bit slopes an
 eighth at most: an activation is within one step of the function."""
-EXACT = 2.0**-12
-"""Error in payload steps below which a line counts as exact."""
-FIRST, ROUNDS, MAX_SAMPLES = 257, 40, 1 << 14
-"""Initial samples, maximal number of bisections of curved intervals, and maximal samples."""
-REACH = 2.0
-"""Range in which a function is sampled, as a multiple of the largest payload."""
-STEEPEST = 2.0**16
-"""Bound of values, in largest payloads: a pole is infinite anyway."""
-RESOLUTION = 2.0**-30
-"""Narrowest interval, relative to the range: a change within it is a jump."""
-
-
-class NoValueError(ValueError):
-    """A function has no finite value somewhere in the range of its argument."""
 
 
 def extremes(expression: Expression, low: Float, high: Float) -> tuple[Float, Float]:
@@ -62,17 +56,13 @@ def _extremes(expression: Expression, low: Float, high: Float) -> tuple[Float, F
 
 @dataclass(frozen=True)
 class _Line:
-    """From ``begin`` on: ``value + slope * (x - anchor)``, within ``error`` of the function.
-
-    ``weighted`` is the error divided by its weight there.
-    """
+    """From ``begin`` on: ``value + slope * (x - anchor)``, within ``error`` of the function."""
 
     begin: float
     anchor: float
     value: float
     slope: float
     error: float
-    weighted: float
 
 
 def fit_curve(
@@ -154,12 +144,6 @@ def _rounded_steps(step: Float) -> Float:
     return np.where(step >= power * 1.5, power * 1.5, power)
 
 
-def _next_step(step: float) -> float:
-    """The next rounded step: that of a channel is below it."""
-    power = float(np.ldexp(1.0, floor_log2(np.float64(step))))
-    return power * 2.0 if step > power else power * 1.5
-
-
 @lru_cache(maxsize=1024)
 def _fitted(
     expression: Expression,
@@ -175,127 +159,21 @@ def _fitted(
     lines: tuple[_Line, ...] | None = None
     tolerance = TOLERANCE * step
     for margin in ((high - low) / 2.0, 0.0):
-        samples = _samples(expression, low, high, margin, step, most, everywhere)
+        samples = sampled(expression, low, high, margin, step, most, everywhere)
         lines = _cut(samples, EXACT * step, segments) or _cut(samples, tolerance, segments)
         if lines is not None:
             break
     if lines is None:
         samples = replace(samples, jumps=samples.jumps[-1:])
         if relative:
-            samples = _relative(samples, most * _next_step(step))
+            samples = relative_to(samples, most * next_step(step))
     while lines is None:
         tolerance *= 2.0**0.25
         lines = _cut(samples, tolerance, segments)
     return lines, max(line.error for line in lines), float(samples.y.min())
 
 
-def _relative(samples: _Samples, full: float) -> _Samples:
-    """Samples up to full scale, with proportional errors; uniform below a sixty-fourth of it."""
-    size = np.abs(samples.y)
-    reached = np.flatnonzero(size <= full)
-    kept = slice(max(reached[0] - 1, 0), reached[-1] + 2) if len(reached) else slice(0, len(size))
-    x, y = samples.x[kept], samples.y[kept]
-    weight = np.clip(size[kept] / full, 2.0**-6, 1.0)
-    return _Samples(x, y, np.array([len(x)]), weight)
-
-
-@dataclass(frozen=True, eq=False)
-class _Samples:
-    """Samples of a function.
-
-    Attributes:
-        x: arguments, ascending.
-        y: values.
-        jumps: samples behind a jump, ascending; ends with the number of samples.
-        weight: divisor of the error at each sample, usually 1.
-    """
-
-    x: Float
-    y: Float
-    jumps: Int
-    weight: Float
-
-
-def _samples(
-    expression: Expression,
-    low: float,
-    high: float,
-    margin: float,
-    step: float,
-    most: float,
-    everywhere: bool,
-) -> _Samples:
-    """Arguments and values, denser where the function is more curved."""
-
-    def values(x: Float) -> Float:
-        found: Float = evaluate(expression, x[None])[0]
-        limit = STEEPEST * most * step
-        finite = np.isfinite(found)
-        return np.where(finite, np.clip(found, -limit, limit), found)
-
-    x = np.linspace(low - margin, high + margin, FIRST)
-    if not np.isfinite(values(x)).all():
-        x = np.linspace(low, high, FIRST)
-        known = np.isfinite(values(x))
-        inner = (
-            np.abs(x - (low + high) / 2.0) <= (high - low) * 0.375
-        )  # ranges are rounded outwards
-        x = x[known]
-        if not len(x) or (everywhere and not known[inner].all()):
-            raise NoValueError(f"no finite value everywhere from {low:.6g} to {high:.6g}")
-    y = values(x)
-    reached = np.flatnonzero(np.abs(y) <= REACH * most * step)
-    if len(reached):  # values beyond either end saturate
-        kept = slice(max(reached[0] - 1, 0), reached[-1] + 2)
-        x, y = x[kept], y[kept]
-    narrowest = (x[-1] - x[0]) * RESOLUTION
-    for _ in range(ROUNDS):
-        middle = (x[:-1] + x[1:]) / 2.0
-        between = values(middle)
-        bends = np.abs(between - (y[:-1] + y[1:]) / 2.0) > EXACT / 4.0 * step
-        bends |= _turning(x, y, EXACT / 4.0 * step)
-        bends &= (np.diff(x) > narrowest) & np.isfinite(between)
-        if not bends.any() or len(x) > MAX_SAMPLES:
-            break
-        x, y = _merged(x, y, middle[bends], between[bends])
-    at = np.array([_simplest(x[i], x[i + 1]) for i in _jumps(x, y, narrowest, step)])
-    if len(at):
-        x, y = _merged(x, y, at, values(at))
-    jumps = np.append(_jumps(x, y, narrowest, step) + 1, len(x))
-    return _Samples(x, y, jumps, np.ones(len(x)))
-
-
-def _jumps(x: Float, y: Float, narrowest: float, step: float) -> Int:
-    """Intervals too narrow for the change of the function within them: jumps."""
-    found: Int = np.flatnonzero((np.diff(x) <= narrowest) & (np.abs(np.diff(y)) > EXACT * step))
-    return found
-
-
-def _merged(x: Float, y: Float, more: Float, values: Float) -> tuple[Float, Float]:
-    """Samples ordered by argument, without duplicates."""
-    x, first = np.unique(np.concatenate([x, more]), return_index=True)
-    return x, np.concatenate([y, values])[first]
-
-
-def _simplest(low: np.floating, high: np.floating) -> float:
-    """The number with the fewest bits in an interval: the likely position of a jump."""
-    if low <= 0.0 <= high:
-        return 0.0
-    grid = 2.0 ** float(ceil_log2(max(abs(low), abs(high))))
-    while np.ceil(low / grid) * grid > high:
-        grid /= 2.0
-    return float(np.ceil(low / grid) * grid)
-
-
-def _turning(x: Float, y: Float, tolerance: float) -> npt.NDArray[np.bool_]:
-    """Intervals adjacent to a point off the line between its neighbours."""
-    share = (x[1:-1] - x[:-2]) / (x[2:] - x[:-2])
-    off = np.abs(y[1:-1] - (y[:-2] + share * (y[2:] - y[:-2]))) > tolerance
-    beside: npt.NDArray[np.bool_] = np.append(off, False) | np.insert(off, 0, False)
-    return beside
-
-
-def _cut(samples: _Samples, tolerance: float, segments: int) -> tuple[_Line, ...] | None:
+def _cut(samples: CurveSamples, tolerance: float, segments: int) -> tuple[_Line, ...] | None:
     """The fewest lines within the tolerance, or None if more than ``segments``."""
     lines: list[_Line] = []
     start, jumps = 0, iter(samples.jumps)
@@ -310,41 +188,58 @@ def _cut(samples: _Samples, tolerance: float, segments: int) -> tuple[_Line, ...
     return tuple(lines)
 
 
-def _longest(samples: _Samples, start: int, end: int, tolerance: float) -> tuple[_Line, int]:
+def _longest(samples: CurveSamples, start: int, end: int, tolerance: float) -> tuple[_Line, int]:
     """The longest line from a sample on, and the start of the next; by doubling and bisection.
 
     Adjacent lines share a sample, so that none extends beyond its samples.
     """
     good, ahead = start + 1, 2
-    best = _line(samples, start, good)
-    while (
-        start + ahead <= end
-        and (line := _line(samples, start, start + ahead)).weighted <= tolerance
-    ):
-        good, ahead, best = start + ahead, ahead * 2, line
+    while start + ahead <= end and _is_line(samples, start, start + ahead, tolerance):
+        good, ahead = start + ahead, ahead * 2
     bad = min(start + ahead, end + 1)
     while bad - good > 1:
         middle = (good + bad) // 2
-        line = _line(samples, start, middle)
-        if line.weighted <= tolerance:
-            good, best = middle, line
+        if _is_line(samples, start, middle, tolerance):
+            good = middle
         else:
             bad = middle
-    return best, good if good == end else good - 1
+    return _line(samples, start, good), good if good == end else good - 1
 
 
-def _line(samples: _Samples, start: int, end: int) -> _Line:
+def _is_line(samples: CurveSamples, start: int, end: int, tolerance: float) -> bool:
+    """Whether the line of the samples from start to end is within the tolerance of each."""
+    _, rest, above, below = _chord(samples, start, end)
+    balance = (above + below) / 2.0
+    if max(above - balance, balance - below) > tolerance:  # weights only enlarge it
+        return False
+    if samples.weight is None:
+        return True
+    weighted = np.abs(rest - balance) / samples.weight[start:end]
+    return float(np.maximum.reduce(weighted)) <= tolerance
+
+
+def _line(samples: CurveSamples, start: int, end: int) -> _Line:
     """The chord of the samples from start to end, shifted to balance the errors on both sides."""
-    x, y = samples.x[start:end], samples.y[start:end]
-    first, last = float(x[0]), float(x[-1])
-    slope = float(y[-1] - y[0]) / (last - first) if last > first else 0.0
-    rest = y - (y[0] + slope * (x - first))
-    above, below = float(rest.max()), float(rest.min())
+    slope, _, above, below = _chord(samples, start, end)
+    first, last = samples.x.item(start), samples.x.item(end - 1)
     anchor = (first + last) / 2.0
-    value = float(y[0]) + slope * (anchor - first) + (above + below) / 2.0
-    error = (above - below) / 2.0
-    weighted = float((np.abs(rest - (above + below) / 2.0) / samples.weight[start:end]).max())
-    return _Line(first, anchor, value, slope, error, weighted)
+    value = samples.y.item(start) + slope * (anchor - first) + (above + below) / 2.0
+    return _Line(first, anchor, value, slope, (above - below) / 2.0)
+
+
+def _chord(samples: CurveSamples, start: int, end: int) -> tuple[float, Float, float, float]:
+    """Slope of the line through the first and the last of some samples.
+
+    With the samples' distances above it, the largest and the smallest.
+    """
+    x, y = samples.x, samples.y
+    first, last, at_first = x.item(start), x.item(end - 1), y.item(start)
+    slope = (y.item(end - 1) - at_first) / (last - first) if last > first else 0.0
+    rest = x[start:end] - first
+    rest *= slope
+    rest += at_first
+    np.subtract(y[start:end], rest, out=rest)
+    return slope, rest, float(np.maximum.reduce(rest)), float(np.minimum.reduce(rest))
 
 
 def _stacked(rows: Iterable[tuple[tuple[_Line, ...], float, float]]) -> Curve:

@@ -21,7 +21,7 @@ _CARRIERS = (
 )
 
 
-def _carries(node: AnnNode) -> bool:
+def carries_sign(node: AnnNode) -> bool:
     """Whether a value is non-negative if the inputs are."""
     match node:
         case ann.AxisMatrix():
@@ -38,7 +38,7 @@ def non_negative(network: ANNGraph) -> dict[NodeId, bool]:
         if isinstance(node, ann.Activation) and not isinstance(node, ann.Product):
             known[node.id] = node.non_negative
         else:
-            known[node.id] = all(known[s] for s in node.inputs) and _carries(node)
+            known[node.id] = all(known[s] for s in node.inputs) and carries_sign(node)
         if isinstance(node, ann.Product) and node.non_negative:
             known[node.id] = True
     return known

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from snn_compile.convert.curve_samples import NoValueError
 from snn_compile.convert.linear import Float
-from snn_compile.convert.piecewise import NoValueError, fit_curve
+from snn_compile.convert.piecewise import fit_curve
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve

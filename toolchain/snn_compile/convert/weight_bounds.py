@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from snn_compile.convert.calibrate import N_BINS, Activations, Calibration
 from snn_compile.convert.expand import Affine, drives_of
-from snn_compile.convert.footprint import PIECE
 from snn_compile.convert.linear import (
     Float,
     Index,
@@ -24,6 +23,7 @@ from snn_compile.convert.linear import (
     sparse,
 )
 from snn_compile.convert.piecewise import extremes
+from snn_compile.convert.reach import PIECE
 from snn_compile.ir import ann
 from snn_compile.ir.graph import NodeId, maps_shape
 from snn_compile.ir.stages import ANNGraph

@@ -115,6 +115,8 @@ def describe_error(error: BaseException) -> str:
         return str(error)
     if isinstance(error, RecursionError):
         return "nested too deeply"
+    if isinstance(error, EOFError) and not str(error):
+        return "it ends too early"
     text = " ".join(str(error).split())[:200]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

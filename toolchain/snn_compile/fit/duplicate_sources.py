@@ -22,7 +22,8 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.mapping.block import Block, Span, as_map
 from snn_compile.mapping.cost import fan_out
-from snn_compile.mapping.counts import Counts, counts_of
+from snn_compile.mapping.counts import counts_of
+from snn_compile.mapping.fan_out import Counts
 from snn_compile.mapping.place import blocks_without_chips
 from snn_compile.passes import Finding, PassResult
 from snn_compile.quantize.quantize import Quantization

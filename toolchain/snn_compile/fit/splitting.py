@@ -161,8 +161,7 @@ class Splitting:
     def _is_too_wide(self, messages: Range) -> bool:
         """Whether the messages of partial sums exceed the target's payloads in this coding."""
         low, high = messages
-        spread = self._program.window.schedule
-        if spread is not None and spread.sent is None:  # changes
+        if self._program.window.is_stream:
             low, high = low - high, high - low
         limit = self._target.payload_bits.value
         return limit is not None and QFormat.holding(low, high).bits > limit

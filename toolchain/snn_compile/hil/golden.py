@@ -7,12 +7,13 @@ spread over the stimuli. Nothing here asks a clock: equal inputs give equal file
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
 
+from snn_compile.hil.verification import Verification
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import ConvSynapses, QuantizedGraph
@@ -125,6 +126,47 @@ class Recorded:
                 if _digest(messages[k]) != self.hashes[name][first + k]:
                     self.unequal.append(f"layer '{name}' of the engine, stimulus {first + k}")
         self.n_checked += run.n_stimuli
+
+
+def verification(
+    program: QuantizedGraph,
+    n: int,
+    recorded: Recorded,
+    expected: Mapping[str, Int],
+    hashes: Mapping[str, Sequence[str]],
+) -> Verification:
+    """The simulators of today, compared with what was recorded at compile time.
+
+    Args:
+        program: the network.
+        n: number of stimuli.
+        recorded: what the simulators give today.
+        expected: potentials of each output at compile time, by name.
+        hashes: of each layer's messages at compile time, by name.
+    """
+    unequal = [
+        f"output '{name}' differs from the golden potentials"
+        for name, found in recorded.potentials.items()
+        if not np.array_equal(found, expected.get(name, found[:0])[: len(found)])
+    ]
+    unequal += [
+        f"layer '{name}' differs from the golden trace at stimulus {stimulus}"
+        for name, digests in recorded.hashes.items()
+        for stimulus, digest in enumerate(digests)
+        if [digest] != list(hashes.get(name, ()))[stimulus : stimulus + 1]
+    ]
+    unequal += recorded.unequal
+    window = program.window.n_steps
+    per_stimulus = sum(prod(p.shape) for p in program.populations) * window
+    return Verification(
+        "golden",
+        recorded.mode,
+        n,
+        n * window + program.latency,
+        per_stimulus * n,
+        not unequal,
+        details=tuple(unequal[:10]),
+    )
 
 
 def record(program: QuantizedGraph, frames: Int, advance: Advance = no_progress) -> Recorded:

@@ -70,7 +70,7 @@ class Window:
     n_steps: int = field(default=1)
 
     def __post_init__(self) -> None:
-        if self.schedule and self.schedule.sent is None and self.n_steps != 1:
+        if self.is_stream and self.n_steps != 1:
             raise ValueError(f"a frame of '{self.coding}' is one step, not {self.n_steps}")
 
     @property
@@ -78,6 +78,11 @@ class Window:
         """How the coding spreads an integer network over time; None if it does not."""
         found: Schedule | None = coding_class(self.coding).schedule
         return found
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether frames are a stream, and messages changes from the frame before."""
+        return self.schedule is not None and self.schedule.sent is None
 
     @property
     def levels(self) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from snn_compile.ir.quantized import ConvSynapses, DenseSynapses, Synapses
 from snn_compile.mapping.block import Block
-from snn_compile.mapping.counts import Counts
+from snn_compile.mapping.fan_out import Counts
 from snn_compile.mapping.stored import RESET_WEIGHT_BITS, Float, Int, Sources
 from snn_compile.targets.target import Target
 

@@ -15,7 +15,9 @@ import numpy as np
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import Input, QuantizedGraph
 from snn_compile.mapping.block import Block, Part, Placement, as_map
-from snn_compile.mapping.counts import ConvCounts, Counts, DenseCounts
+from snn_compile.mapping.conv_counts import ConvCounts
+from snn_compile.mapping.counts import DenseCounts
+from snn_compile.mapping.fan_out import Counts
 from snn_compile.mapping.taps import Int
 
 PASSES = 8
@@ -195,69 +197,98 @@ def _neighbours(n_cores: int, edges: Edges) -> Edges:
     return np.searchsorted(ends[order], np.arange(n_cores + 1)), near, weight
 
 
+class _Exchanges:
+    """Cores on chips, while they are moved and swapped.
+
+    Attributes:
+        chips: chip of each core.
+        sizes: number of cores of each chip.
+        linked: messages of each core to and from each chip.
+        worth_a_look: cores whose links have changed.
+    """
+
+    def __init__(self, chips: Int, n_chips: int, edges: Edges) -> None:
+        n_cores = len(chips)
+        self.chips = chips.copy()
+        self._first, self._readers, self._weight = _neighbours(n_cores, edges)
+        senders = np.repeat(np.arange(n_cores), np.diff(self._first))
+        self.linked = np.zeros((n_cores, n_chips), dtype=np.int64)
+        np.add.at(self.linked, (senders, chips[self._readers]), self._weight)
+        self.sizes = np.bincount(chips, minlength=n_chips)
+        self.look()
+        self._on_chip: dict[int, Int] = {}
+        self._between = np.zeros(n_cores, dtype=np.int64)
+
+    def look(self) -> None:
+        """Begin with the cores that have more links to another chip than to their own."""
+        own = self.linked[np.arange(len(self.chips)), self.chips]
+        self.worth_a_look = self.linked.max(axis=1) > own
+
+    def _neighbours(self, core: int) -> tuple[Int, Int]:
+        these = slice(self._first[core], self._first[core + 1])
+        return self._readers[these], self._weight[these]
+
+    def move(self, core: int, chip: int) -> None:
+        """Move a core to a chip."""
+        near, n = self._neighbours(core)
+        here = int(self.chips[core])
+        np.subtract.at(self.linked, (near, np.full(len(near), here)), n)
+        np.add.at(self.linked, (near, np.full(len(near), chip)), n)
+        self.sizes[here] -= 1
+        self.sizes[chip] += 1
+        for changing in (here, chip):
+            self._on_chip.pop(changing, None)
+        self.chips[core] = chip
+        self.worth_a_look[near] = True
+        self.worth_a_look[core] = True
+
+    def best_return(self, core: int, chip: int) -> tuple[int, int]:
+        """The core of a chip that is best moved to where another comes from, and what it gains."""
+        if chip not in self._on_chip:
+            self._on_chip[chip] = np.flatnonzero(self.chips == chip)
+        others, here = self._on_chip[chip], self.chips[core]
+        near, n = self._neighbours(core)
+        np.add.at(self._between, near, n)
+        back = self.linked[others, here] - self.linked[others, chip] - 2 * self._between[others]
+        self._between[near] = 0
+        k = int(back.argmax())
+        return int(others[k]), int(back[k])
+
+
 def _improved(chips: Int, per_chip: int, n_chips: int, edges: Edges) -> Int:
     """The same after moves and swaps of cores that make the traffic less."""
-    n_cores = len(chips)
-    chips = chips.copy()
-    first, readers, weight = _neighbours(n_cores, edges)
-    senders = np.repeat(np.arange(n_cores), np.diff(first))
-    linked = np.zeros((n_cores, n_chips), dtype=np.int64)
-    np.add.at(linked, (senders, chips[readers]), weight)
-    sizes = np.bincount(chips, minlength=n_chips)
-    on_chip: dict[int, Int] = {}
-    between = np.zeros(n_cores, dtype=np.int64)
-
-    def neighbours(core: int) -> tuple[Int, Int]:
-        these = slice(first[core], first[core + 1])
-        return readers[these], weight[these]
-
-    def move(core: int, chip: int) -> None:
-        near, n = neighbours(core)
-        np.subtract.at(linked, (near, np.full(len(near), chips[core])), n)
-        np.add.at(linked, (near, np.full(len(near), chip)), n)
-        sizes[chips[core]] -= 1
-        for changing in (int(chips[core]), chip):
-            on_chip.pop(changing, None)
-        sizes[chip] += 1
-        chips[core] = chip
-        worth_a_look[near] = True
-        worth_a_look[core] = True
-
-    crossed = crossing(chips, edges)
+    cores = _Exchanges(chips, n_chips, edges)
+    crossed = crossing(cores.chips, edges)
     for _ in range(PASSES):
         saved = 0
-        worth_a_look = linked.max(axis=1) > linked[np.arange(n_cores), chips]
-        for core in range(n_cores):
-            if not worth_a_look[core]:
-                continue
-            here = int(chips[core])
-            gains = linked[core] - linked[core, here]
-            for _ in range(CHIPS_TRIED):
-                chip = int(gains.argmax())
-                gain = int(gains[chip])
-                if gain <= 0:
-                    break
-                gains[chip] = 0
-                if sizes[chip] < per_chip:
-                    move(core, chip)
-                    saved += gain
-                    break
-                if chip not in on_chip:
-                    on_chip[chip] = np.flatnonzero(chips == chip)
-                others = on_chip[chip]
-                near, n = neighbours(core)
-                np.add.at(between, near, n)
-                back = linked[others, here] - linked[others, chip] - 2 * between[others]
-                between[near] = 0
-                k = int(back.argmax())
-                if gain + back[k] > 0:
-                    move(core, chip)
-                    move(int(others[k]), here)
-                    saved += gain + int(back[k])
-                    break
+        cores.look()
+        for core in range(len(chips)):
+            if cores.worth_a_look[core]:
+                saved += _moved(cores, core, per_chip)
         if saved <= LITTLE * crossed:
             break
-    return chips
+    return cores.chips
+
+
+def _moved(cores: _Exchanges, core: int, per_chip: int) -> int:
+    """Messages saved by a move of one core, or a swap with another, if one is worth it."""
+    here = int(cores.chips[core])
+    gains = cores.linked[core] - cores.linked[core, here]
+    for _ in range(CHIPS_TRIED):
+        chip = int(gains.argmax())
+        gain = int(gains[chip])
+        if gain <= 0:
+            break
+        gains[chip] = 0
+        if cores.sizes[chip] < per_chip:
+            cores.move(core, chip)
+            return gain
+        other, back = cores.best_return(core, chip)
+        if gain + back > 0:
+            cores.move(core, chip)
+            cores.move(other, here)
+            return gain + back
+    return 0
 
 
 def between_chips(

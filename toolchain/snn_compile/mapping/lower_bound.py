@@ -29,7 +29,8 @@ from snn_compile.ir.quantized import (
     Synapses,
 )
 from snn_compile.mapping.block import as_map, capacity
-from snn_compile.mapping.counts import ConvCounts, Counts
+from snn_compile.mapping.conv_counts import ConvCounts
+from snn_compile.mapping.fan_out import Counts
 from snn_compile.mapping.halo import EXACT, ConvHalo, classes
 from snn_compile.mapping.memory import LeastMemory, format_of
 from snn_compile.targets.target import Target

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from snn_compile.ir.quantized import ConvSynapses, Synapses
 from snn_compile.mapping.bits import Bits
-from snn_compile.mapping.counts import Counts
+from snn_compile.mapping.fan_out import Counts
 from snn_compile.mapping.stored import Format
 from snn_compile.mapping.words import Words
 from snn_compile.targets.target import Target

@@ -19,7 +19,7 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.mapping.block import Block, Capacity, Demand, Part, as_map, capacity
 from snn_compile.mapping.cores import Cores
-from snn_compile.mapping.counts import Counts
+from snn_compile.mapping.fan_out import Counts
 from snn_compile.mapping.memory import format_of
 from snn_compile.mapping.partition import Cutter
 from snn_compile.mapping.taps import Int

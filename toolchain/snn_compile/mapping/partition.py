@@ -22,7 +22,8 @@ from snn_compile.mapping.block import (
     as_map,
     capacity,
 )
-from snn_compile.mapping.counts import ConvCounts, Counts
+from snn_compile.mapping.conv_counts import ConvCounts
+from snn_compile.mapping.fan_out import Counts
 from snn_compile.mapping.memory import format_of
 from snn_compile.mapping.stored import Format, Sources
 from snn_compile.mapping.taps import Int

@@ -12,7 +12,8 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.mapping.block import Part, Placement
 from snn_compile.mapping.chips import links_of, spread, traffic
-from snn_compile.mapping.counts import Counts, all_counts
+from snn_compile.mapping.counts import all_counts
+from snn_compile.mapping.fan_out import Counts
 from snn_compile.mapping.lower_bound import Least, lower_bound
 from snn_compile.mapping.pack import Packed, measured, pack
 from snn_compile.mapping.placement_file import PlacementFile, chip_of, pins_of, placed_as

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from snn_compile.coding_registry import coding_names
+from snn_compile.coding_registry import coding_class, coding_names
 from snn_compile.ir.fixedpoint import QFormat
 from snn_compile.ir.quantized import (
     WEIGHT_BITS,
@@ -189,10 +189,7 @@ def _narrower(
     if any(isinstance(node, Input) for node in nodes):
         found.append(f"--input-bits {bits}" if bits >= 1 else "--input current")
     if any(isinstance(node, Neurons) for node in nodes):
-        option = {"rate": f"--burst {(1 << max(bits, 1)) - 1}"}.get(
-            program.window.coding, f"--payload-bits {max(bits, 1)}"
-        )
-        found.append(option)
+        found.append(coding_class(program.window.coding).with_narrow_payloads(max(bits, 1)))
     return ", ".join(found)
 
 

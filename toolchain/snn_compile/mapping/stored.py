@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from snn_compile.ir.quantized import ConvSynapses, Synapses
 from snn_compile.mapping.block import Block
-from snn_compile.mapping.counts import Counts
+from snn_compile.mapping.fan_out import Counts
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]

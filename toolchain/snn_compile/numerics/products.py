@@ -10,7 +10,8 @@ an operand is not enough, the remainder is rounded in turn and multiplied separa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import reduce
+from dataclasses import dataclass
+from functools import cached_property, reduce
 from operator import iadd
 from typing import Any
 
@@ -83,11 +84,11 @@ def outer(a: Float) -> Float:
 def _slices(x: Real, largest: Real, bits: int, count: int) -> list[Float]:
     """Parts of decreasing size with sum x, each of ``bits`` bits below its largest values."""
     exponent = bit_length(largest).astype(np.int64)
-    found = []
-    for _ in range(count):
-        exponent = exponent - bits
-        found.append(rounded(x, exponent))
-        x = x - found[-1]
+    found: list[Float] = []
+    for k in range(count):
+        rest = x - found[-1] if k else x
+        found.append(rounded(rest, exponent - (k + 1) * bits))
+        x = rest
     return found
 
 
@@ -97,7 +98,35 @@ def _multiplied(left: Sequence[Float], right: Sequence[Float], product: Product)
     return reduce(iadd, (product(left[i], right[k - i]) for k in orders for i in range(k + 1)))
 
 
-def times_integers(a: npt.NDArray[np.number], b: npt.NDArray[np.integer]) -> Float:
+@dataclass(frozen=True, eq=False)
+class Integers:
+    """Integers as an operand of several products, widened and measured once.
+
+    Attributes:
+        wide: (K, N), integers in float64.
+    """
+
+    wide: Float
+
+    @staticmethod
+    def of(b: npt.NDArray[np.integer]) -> Integers:
+        """Widened.
+
+        Raises:
+            TypeError: these are no integers.
+        """
+        if not np.issubdtype(b.dtype, np.integer):
+            raise TypeError(f"requires integers, not {b.dtype}")
+        return Integers(b.astype(np.float64))
+
+    @cached_property
+    def bits(self) -> int:
+        """Bits of the largest sum of the magnitudes in a column."""
+        magnitudes = np.abs(self.wide) if self.wide.min(initial=0) < 0 else self.wide
+        return int(bit_length(magnitudes.sum(axis=0).max(initial=1)))
+
+
+def times_integers(a: npt.NDArray[np.number], b: npt.NDArray[np.integer] | Integers) -> Float:
     """``a @ b`` for integers ``b``, with the same bits on any BLAS.
 
     The precision of ``a`` is what the sums of magnitudes in the columns of ``b`` permit (24 bits
@@ -110,31 +139,25 @@ def times_integers(a: npt.NDArray[np.number], b: npt.NDArray[np.integer]) -> Flo
     Returns:
         (M, N) float64.
     """
-    wide = _widened(b)
-    largest = int(bit_length(np.abs(wide).sum(axis=0).max(initial=1)))
+    operand = b if isinstance(b, Integers) else Integers.of(b)
     exponent = bit_length(np.abs(a).max(axis=1, keepdims=True, initial=0))
-    found: Float = blas(rounded(a, exponent + largest - MANTISSA_BITS + 1), wide)
+    unit = exponent + operand.bits - MANTISSA_BITS + 1
+    found: Float = blas(rounded(a, unit), operand.wide)
     return found
 
 
-def gram(b: npt.NDArray[np.integer]) -> Float:
+def gram(b: npt.NDArray[np.integer] | Integers) -> Float:
     """``b @ b.T`` for integers b, with the same bits on any BLAS.
 
     Raises:
         OverflowError: the sums are not exact in float64.
     """
-    wide = _widened(b)
-    largest = float(np.abs(wide).max(initial=0))
-    if largest * largest * b.shape[1] >= 1 << MANTISSA_BITS:
+    wide = (b if isinstance(b, Integers) else Integers.of(b)).wide
+    largest = float(max(wide.max(initial=0), -wide.min(initial=0)))
+    if largest * largest * wide.shape[1] >= 1 << MANTISSA_BITS:
         raise OverflowError(f"sums of squares of {largest:.0f} are not exact in float64")
     found: Float = blas(wide, wide.T)  # symmetric: BLAS saves half of the work
     return found
-
-
-def _widened(b: npt.NDArray[np.integer]) -> Float:
-    if not np.issubdtype(b.dtype, np.integer):
-        raise TypeError(f"requires integers, not {b.dtype}")
-    return b.astype(np.float64)
 
 
 def on_grid(weight: Real, slices: int = 1) -> tuple[Float, ...]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-from snn_compile.coding_registry import coding_class, coding_names
+from snn_compile.coding_registry import coding_class
 from snn_compile.errors import CompileError, raise_all
 from snn_compile.files.documents import DamagedError
 from snn_compile.files.typed import complaint, instantiate
 from snn_compile.options import config_file
+from snn_compile.options.data import DataKeywords, DataOptions
 from snn_compile.options.declared import (
     COMMAND_LINE,
     DEFAULT,
@@ -21,405 +22,29 @@ from snn_compile.options.declared import (
     options_of,
     resolve_names,
 )
-from snn_compile.options.kinds import (
-    AUTO,
-    Auto,
-    OfInputs,
-    assignments,
-    budget,
-    choice,
-    class_names,
-    file,
-    input_shapes,
-    names,
-    number,
-    numbers_of_inputs,
-    one_of,
-    recipe,
-    switch,
-    text,
-    whole_number,
-)
-from snn_compile.options.layers import METHODS, LayerOptions, tables, valid_thresholds
-from snn_compile.options.traced import (
-    CALIBRATED,
-    CONVERTED,
-    SPIKING,
-    Facts,
-    TracedOptions,
-    source,
-)
+from snn_compile.options.kinds import AUTO
+from snn_compile.options.layers import LayerOptions, tables
+from snn_compile.options.network import NetworkKeywords, NetworkOptions
+from snn_compile.options.numbers import NumberKeywords, NumberOptions
+from snn_compile.options.results import ResultKeywords, ResultOptions
+from snn_compile.options.spike_trained import SpikeTrainedKeywords, SpikeTrainedOptions
+from snn_compile.options.traced import Facts, TracedOptions, source
 from snn_compile.recipes import AudioRecipe, Recipe, read_recipe
-
-Input = Literal["current", "poisson", "graded", "events"]
-Reset = Literal["subtract", "zero"]
-Neurons = Literal["any", "stock"]
-Equalization = Literal["auto", "none", "range", "l2", "l4", "data"]
-Layout = Literal["nchw", "nhwc"]
-OutputKinds = Literal["classes", "regression", "segmentation"]
-Rounding = Literal["nearest", "compensated", "reconstructed"]
-Producer = Literal["snntorch", "norse", "spikingjelly", "sinabs", "rockpool", "other"]
-EQUALIZE: tuple[str, ...] = get_args(Equalization)
-PRODUCERS: tuple[str, ...] = get_args(Producer)
-
-MAX_STEPS = 4096
-"""Maximal length of a window."""
-MAX_CHIPS = 1_000_000
-"""Maximal number of chips of a board."""
-MAX_DISTANCE = 1e15
-"""Bound of means and scales, up and down: scaled weights must stay finite when squared."""
-
 
 BY_RECIPE = "--preprocess"
 """Origin of what a recipe states."""
 
-_DATA, _NETWORK, _NUMBERS, _RESULT = "Data", "Network and coding", "Numbers", "Result"
-_SPIKES = "Networks trained with spikes"
 
-# Where an option applies.
-_TRAINED = {"network": (SPIKING,)}
-_FLOAT = {"network": (CONVERTED,)}
-_EQUAL = {**_FLOAT, "equalize": ("none",)}
-_STEPS = {"coding": ("sync", "radix", "rate", "signed")}
-_PAYLOADS = {**_FLOAT, "coding": ("graded", "sigma-delta")}
-_TIMED = {**_FLOAT, "coding": ("rate", "signed")}
-_RATE = {**_FLOAT, "coding": ("rate",)}
-_BURSTS = {**_RATE, "reset": ("subtract",)}
-_MEASURED = {**_FLOAT, "data": (CALIBRATED,)}
-_BIASES = {**_MEASURED, "reset": ("subtract",)}
-_STARTS = {**_MEASURED, **_BURSTS, "initial_potential": (None,)}
-_RESETS = {**_MEASURED, **_RATE, "reset": ("zero",)}
-
-
+# Fields are in the order of the bases from right to left.
 @dataclass(frozen=True, kw_only=True)
-class CompileOptions(TracedOptions):
+class CompileOptions(
+    SpikeTrainedOptions, ResultOptions, NumberOptions, NetworkOptions, DataOptions, TracedOptions
+):
     """The options of ``compile``. Field names are the keys of the TOML file.
 
     An omitted option, or None, is open: the coding or the target decides.
     """
 
-    calibrate: Path | None = option(
-        None,
-        file("NPZ"),
-        "Calibration data: x, (N, *input shape); of several inputs each by its name.",
-        _DATA,
-    )
-    evaluate: Path | None = option(
-        None, file("NPZ"), "Data for the accuracy of each stage: x and, for top-1, labels y.", _DATA
-    )
-    preprocess: str | None = option(
-        None,
-        recipe(),
-        "What happens to images or sound before the network: a name (imagenet, timm:NAME,"
-        " log-mel), a TOML file, or words key=value. Mean and std of images are folded into the"
-        " network.",
-        _DATA,
-        _FLOAT,
-    )
-    samples: int | None = option(
-        None,
-        whole_number(1),
-        "Number of calibration samples that are drawn, the same of each class.",
-        _DATA,
-        shown="1024 of a folder or list of files, all of an array",
-    )
-    labels: tuple[str, ...] = option(
-        (),
-        class_names(),
-        "Names of the classes, in their order: a line each, or JSON.",
-        _DATA,
-        shown="names of the folders of images",
-    )
-    input_shape: tuple[str, ...] = option(
-        (),
-        input_shapes(),
-        "Shape of an input, in place of the file's; a word leaves the batch open: N,3,224,224.",
-        _DATA,
-        _FLOAT,
-    )
-    outputs: tuple[str, ...] = option(
-        (),
-        names("A[,B]"),
-        "Tensors of the file that are outputs, in place of its own.",
-        _DATA,
-        _FLOAT,
-        shown="the file's",
-    )
-    cut_at: tuple[str, ...] = option(
-        (),
-        names("A[,B]"),
-        "Tensors of the file where the spiking network ends; the rest is left to the host.",
-        _DATA,
-        _FLOAT,
-        shown="where nothing but functions without a spiking form follows",
-    )
-    target: str = option(
-        "loihi2", text("NAME|FILE"), "Target chip; snn-compile targets lists them.", _NETWORK
-    )
-    chips: int | None = option(
-        None,
-        whole_number(1, MAX_CHIPS),
-        "Number of chips of the board, in place of the target's.",
-        _NETWORK,
-        shown="as many as the target has",
-    )
-    placement: Path | None = option(
-        None,
-        file("FILE"),
-        "Where blocks of neurons go: a placement.toml, or pins of layers.",
-        _NETWORK,
-    )
-    coding: str | None = option(
-        None, one_of(coding_names), "Coding: how messages represent values.", _NETWORK, by="target"
-    )
-    timesteps: int | Auto = option(
-        32,
-        whole_number(1, MAX_STEPS, auto=True),
-        "Time steps of a layer's window. radix: 1 to 16, 8 by default.",
-        _NETWORK,
-        _STEPS,
-        letter="-T",
-        by="coding",
-    )
-    payload_bits: int | Auto = option(
-        8, whole_number(1, 16, auto=True), "Payload width.", _NETWORK, _PAYLOADS, of_layers=True
-    )
-    activation_segments: int = option(
-        32,
-        whole_number(1, 256),
-        "Maximal number of segments in the approximation of an activation other than ReLU.",
-        _NETWORK,
-        _PAYLOADS,
-    )
-    input: Input | None = option(
-        None,
-        choice(Input),
-        "Input encoding: current for rate and signed, else graded; poisson for rate and"
-        " signed only; events for networks trained with spikes.",
-        _NETWORK,
-        by="coding",
-    )
-    input_bits: int = option(
-        8, whole_number(1, 16), "Input width: 2**N levels per channel.", _NETWORK
-    )
-    reset: Reset = option(
-        "subtract",
-        choice(Reset),
-        "Reset of the membrane potential after a spike.",
-        _NETWORK,
-        _RATE,
-        idle="subtract",
-    )
-    burst: int = option(
-        1,
-        whole_number(1, 127),
-        "Maximal number of spikes per time step, sent as a payload.",
-        _NETWORK,
-        _BURSTS,
-        idle=1,
-    )
-    initial_potential: float | None = option(
-        None,
-        number("V"),
-        "Membrane potential at the start of a window, in thresholds.",
-        _NETWORK,
-        _TIMED,
-        shown="0.5, or 0 with reset to zero",
-        idle=None,
-    )
-    thresholds: str = option(
-        "mmse",
-        text("METHOD", METHODS, valid_thresholds),
-        "mmse, percentile:P, max, l4, lbs, or spike-norm (rate and signed).",
-        _NUMBERS,
-        _FLOAT,
-        of_layers=True,
-    )
-    per_layer: bool = option(
-        False,
-        switch("--per-layer/--per-channel"),
-        "One threshold per layer or per channel. --equalize implies per layer.",
-        _NUMBERS,
-        _EQUAL,
-        shown="--per-channel",
-        idle=True,
-    )
-    equalize: Equalization = option(
-        "none",
-        choice(Equalization),
-        "Cross-layer equalization of weights; auto evaluates each mode on the calibration data.",
-        _NUMBERS,
-        _FLOAT,
-        idle="none",
-    )
-    weight_bits: int | Auto = option(
-        8, whole_number(2, 8, auto=True), "Weight width.", _NUMBERS, of_layers=True
-    )
-    budget: str | None = option(
-        None,
-        budget(),
-        "Synapse memory of all cores, or dynamic energy of an inference: each layer gets the weight"
-        " bits (for energy, payload bits too) with the least error of the outputs within it."
-        " Requires --calibrate.",
-        _NUMBERS,
-        _FLOAT,
-    )
-    state_bits: int = option(
-        24,
-        whole_number(12, 24),
-        "Membrane potential width; 18 leaves headroom for stock LIF neurons.",
-        _NUMBERS,
-        by="target",
-    )
-    neurons: Neurons = option(
-        "any",
-        choice(Neurons),
-        "stock: only neuron models that Lava also provides on the chip.",
-        _NUMBERS,
-    )
-    allow_approximate: bool = option(
-        False,
-        switch("--allow-approximate/--exact"),
-        "Whether synapses may be pruned where a neuron has more sources than a core has input axons"
-        " and no exact remedy exists.",
-        _NUMBERS,
-    )
-    rounding: Rounding = option(
-        "compensated",
-        choice(Rounding),
-        "Weight rounding: to nearest, with errors that cancel on the calibration data, or learned"
-        " block by block on it (minutes).",
-        _NUMBERS,
-        _MEASURED,
-        idle="nearest",
-    )
-    bias_correction: bool = option(
-        True,
-        switch(),
-        "Correct biases for the mean quantization error.",
-        _NUMBERS,
-        _BIASES,
-        idle=False,
-    )
-    potential_calibration: bool = option(
-        True,
-        switch(),
-        "Choose the initial potentials of neurons with reset by subtraction for correct spike"
-        " counts; replaces the correction of their biases.",
-        _NUMBERS,
-        _STARTS,
-        idle=False,
-    )
-    reset_calibration: bool = option(
-        True,
-        switch(),
-        "Adjust thresholds and biases for the charge lost in a reset to zero.",
-        _NUMBERS,
-        _RESETS,
-        idle=False,
-    )
-    mean_values: OfInputs = option(
-        (),
-        numbers_of_inputs(
-            "[INPUT=]M[,M]",
-            f"values up to {MAX_DISTANCE:g} in size",
-            lambda mean: abs(mean) <= MAX_DISTANCE,
-        ),
-        "Subtracted from the raw input; one value, or one per channel. Of several inputs, those"
-        " that are named.",
-        _DATA,
-        _FLOAT,
-    )
-    scale_values: OfInputs = option(
-        (),
-        numbers_of_inputs(
-            "[INPUT=]S[,S]",
-            f"values other than 0, from {1 / MAX_DISTANCE:g} to {MAX_DISTANCE:g} in size",
-            lambda scale: 1 / MAX_DISTANCE <= abs(scale) <= MAX_DISTANCE,
-        ),
-        "Divides the difference; one value, or one per channel. Of several inputs, those that are"
-        " named.",
-        _DATA,
-        _FLOAT,
-    )
-    output_kind: tuple[str, ...] = option(
-        (),
-        assignments(
-            "[NAME=]KIND[,...]", get_args(OutputKinds), 'output_kind = ["value=regression"]'
-        ),
-        "What outputs are, where neither labels nor shapes tell: classes, regression (real values)"
-        " or segmentation (a class for each position).",
-        _DATA,
-        shown="by labels or shape",
-    )
-    layout: Layout = option("nchw", choice(Layout), "Layout of x in the data files.", _DATA, _FLOAT)
-    emit: tuple[str, ...] = option(
-        ("lava",), names("B[,B]"), "Backends to emit: c, lava, netx, nir, onnx.", _RESULT
-    )
-    max_accuracy_drop: float | None = option(
-        None,
-        number("POINTS", "points, 0 or more", lambda points: points >= 0),
-        "Largest loss of top-1 accuracy (of agreement, without labels), of pixel accuracy or of"
-        " 100 R2, of any output; beyond it, exit code 6. Requires --evaluate.",
-        _RESULT,
-    )
-    max_energy: float | None = option(
-        None,
-        number("UJ", "microjoules, 0 or more", lambda energy: energy >= 0),
-        "Largest dynamic energy of an inference, in microjoules, by the estimate; beyond it, exit"
-        " code 6. Requires --evaluate or --calibrate.",
-        _RESULT,
-    )
-    max_latency: float | None = option(
-        None,
-        number("US", "microseconds, 0 or more", lambda latency: latency >= 0),
-        "Largest latency of an inference, in microseconds, likewise.",
-        _RESULT,
-    )
-    max_cores: int | None = option(
-        None, whole_number(1), "Largest number of cores; beyond it, exit code 6.", _RESULT
-    )
-    seed: int = option(
-        0,
-        whole_number(0),
-        "Seed of Poisson input and of the noise among the golden stimuli.",
-        _RESULT,
-    )
-    event_step: float | None = option(
-        None,
-        number("US", "microseconds, more than 0", lambda step: step > 0),
-        "Time step of recorded events, in microseconds.",
-        _SPIKES,
-        _TRAINED,
-        shown="the recording, cut into T",
-    )
-    nir_dt: float | None = option(
-        None,
-        number("S", "seconds, more than 0", lambda step: step > 0),
-        "Time step of a NIR file in seconds, if its neurons require it.",
-        _SPIKES,
-        _TRAINED,
-        shown="required",
-    )
-    nir_reset: Reset | None = option(
-        None,
-        choice(Reset),
-        "Reset of the neurons of a NIR file.",
-        _SPIKES,
-        _TRAINED,
-        shown="required",
-    )
-    nir_reset_delay: bool = option(
-        True, switch(), "snnTorch's delay of the reset by one time step.", _SPIKES, _TRAINED
-    )
-    nir_producer: Producer | None = option(
-        None,
-        choice(Producer),
-        "Framework that wrote a NIR file.",
-        _SPIKES,
-        _TRAINED,
-        shown="required",
-    )
     layers: tuple[LayerOptions, ...] = option(
         (), tables(lambda: CompileOptions), "Overrides by layer name.", ""
     )
@@ -560,6 +185,22 @@ class CompileOptions(TracedOptions):
         """Threshold method of a layer: the last pattern that matches it, else the network's."""
         methods = [o.thresholds for o in self.layers if o.thresholds and o.matches(layer)]
         return methods[-1] if methods else self.thresholds
+
+
+class Keywords(
+    DataKeywords,
+    NetworkKeywords,
+    NumberKeywords,
+    ResultKeywords,
+    SpikeTrainedKeywords,
+    total=False,
+):
+    """The options as keywords of a call: an editor completes them, mypy checks them.
+
+    A test holds them to the declarations; samples are arguments of their own.
+    """
+
+    layers: Sequence[LayerOptions] | Mapping[str, Mapping[str, Any]]
 
 
 def _automatic() -> list[str]:

@@ -101,7 +101,7 @@ class Option:
                 f"{prefix}{self.words} must be {self.kind.expected}, not {shown!r}",
                 code="bad-option",
                 origin=where,
-                hint=self._hint(origin),
+                hint=self._hint(origin, prefix),
             ) from None
         if not self.kind.allows(found):
             raise self.refusal(shown, self.kind.allowed, where, prefix)
@@ -114,11 +114,16 @@ class Option:
         message = f"{prefix}{self.words} cannot be {self.plain(value)!r}"
         return UsageError(message, code="bad-option", origin=where, hint=f"use {allowed}")
 
-    def _hint(self, origin: str) -> str:
+    def _hint(self, origin: str, prefix: str) -> str:
         if origin == COMMAND_LINE:
             several = self.kind.expected == "numbers"
             return "separate several by commas: 0.5,0.5,0.5" if several else "see --help"
-        return f"in {'Python' if origin in ('', KEYWORD) else 'TOML'}: {self.kind.example}"
+        example = self.kind.example
+        if example.startswith("= "):
+            example = f"{self.name} {example}"
+        if prefix:
+            return f"a line of the table: {example}"
+        return f"in {'Python' if origin in ('', KEYWORD) else 'TOML'}: {example}"
 
     @staticmethod
     def plain(value: Any) -> Any:
@@ -224,7 +229,10 @@ def resolve_names(
             complaints.append(_unknown(prefix + key, name, value, known, _file(origin)))
         elif name in values:
             message = f"{prefix}{key} is set twice"
-            complaints.append(UsageError(message, code="bad-option", origin=_file(origin)))
+            hint = "state it once, with hyphens or with underscores"
+            complaints.append(
+                UsageError(message, code="bad-option", origin=_file(origin), hint=hint)
+            )
         else:
             values[name] = value
     return values, complaints

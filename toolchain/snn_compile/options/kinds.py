@@ -31,7 +31,8 @@ class Kind:
         called: placeholder of a value in the help of the command line.
         read: conversion of a value from TOML, Python or the command line; raises TypeError or
             ValueError for another type.
-        example: an example of an option in the syntax of TOML and Python.
+        example: an example of an option in the syntax of TOML and Python; one that begins with "="
+            follows the name of the option.
         range: the range in words; empty if every value is admissible. This and ``called`` may be
             functions, where installed packages add values.
         allows: whether a converted value is in range.
@@ -93,17 +94,18 @@ def whole_number(least: int, most: int | None = None, *, auto: bool = False) -> 
     def allows(value: Any) -> bool:
         return value == AUTO or bool(least <= value and (most is None or value <= most))
 
+    example = f"= {4 if allows(4) else least}"
     if auto:
         read, expected = _whole_or_auto, "a whole number or auto"
-        return Kind(expected, AUTOMATIC, read, "weight_bits = 4", allowed, allows)
-    return Kind("a whole number", "N", _whole, "weight_bits = 4", allowed, allows)
+        return Kind(expected, AUTOMATIC, read, example, allowed, allows)
+    return Kind("a whole number", "N", _whole, example, allowed, allows)
 
 
 def number(
     metavar: str, allowed: str = "", allows: Callable[[float], bool] = math.isfinite
 ) -> Kind:
     """A finite number."""
-    return Kind("a number", metavar, _number, "max_accuracy_drop = 0.5", allowed, allows)
+    return Kind("a number", metavar, _number, "= 0.5", allowed, allows)
 
 
 def numbers_of_inputs(metavar: str, allowed: str, allows: Callable[[float], bool]) -> Kind:

@@ -21,22 +21,20 @@ from snn_compile.passes import Finding
 from snn_compile.pipeline.described_data import with_class_names
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task
 from snn_compile.pipeline.given_network import GivenNetwork
-from snn_compile.pipeline.inputs import stimulus
+from snn_compile.pipeline.inputs import expected_in_order, named_outputs, stimulus
 from snn_compile.pipeline.spiking_input import chosen_coding, range_of, train_request
 from snn_compile.plugins import Arrival, FixedFrontend, ImportedFixed
 from snn_compile.report import assemble
 from snn_compile.report.journal import Journal
 from snn_compile.report.layers import Activity
 from snn_compile.samples.arrays import Samples
-from snn_compile.samples.outputs import OutputShapes, stated_kinds
+from snn_compile.samples.outputs import OutputShapes
 from snn_compile.samples.rows import blocks
 from snn_compile.samples.spike_trains import TrainData, load_trains
 from snn_compile.sim import bounds
 from snn_compile.sim.reference import join_runs
 from snn_compile.targets.target import Target
 
-FACTS = {"network": SPIKING, "coding": "rate"}
-"""Properties that decide which options apply."""
 QUANTIZING = ("weight_bits", "input_bits", "state_bits", "layers")
 """Options of networks that are quantized."""
 CONVENTIONS = ("nir_dt", "nir_reset", "nir_reset_delay", "nir_producer")
@@ -50,7 +48,7 @@ def check_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> CheckR
         CompileError: as ``prepare_fixed``.
     """
     imported = frontend.read_fixed(task.path, task.options)
-    samples = _samples(imported, task, _outputs(imported, task.options))
+    samples = _samples(imported, task, named_outputs(imported.output_shapes, task.options))
     arrival = _arrival(imported, task.options, samples, str(task.path))
     program, findings = _fitted(imported.network(arrival), task.target, task.options)
     mapped = map_program(program, task.target, task.placement)
@@ -77,8 +75,9 @@ def prepare_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> Prep
     with journal.timed("import"):
         imported = frontend.read_fixed(task.path, options)
     journal.add_findings(imported.findings)
-    journal.add_findings([*assemble.ignored(options, FACTS), *_not_quantized(options)])
-    outputs = _outputs(imported, options)
+    facts = {"network": SPIKING, "coding": imported.window.coding}
+    journal.add_findings([*assemble.ignored(options, facts), *_not_quantized(options)])
+    outputs = named_outputs(imported.output_shapes, options)
     samples = _samples(imported, task, outputs)
     options = with_class_names(options, samples)
     arrival = _arrival(imported, options, samples, str(task.path))
@@ -92,14 +91,10 @@ def prepare_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> Prep
         node.id: OutputDecoding(imported.units[node.id], imported.output_shapes[node.id])
         for node in program.readouts
     }
-    by_name = {
-        one.name: one
-        for one in (samples.evaluate.expected if samples.evaluate else outputs.expected({}, 0, ""))
-    }
-    expected = tuple(by_name[str(output)] for output in decodings)
+    expected = expected_in_order(outputs, samples.evaluate, decodings)
     given = GivenNetwork(program, encoding, decodings, expected)
-    facts = {"input_shape": list(imported.input_shape), "weights": imported.n_weights}
-    in_effect = options.in_effect(FACTS, assemble.used(program, arrival.coding))
+    of_file = {"input_shape": list(imported.input_shape), "weights": imported.n_weights}
+    in_effect = options.in_effect(facts, assemble.used(program, arrival.coding))
     return PreparedNetwork(
         program,
         encoding,
@@ -109,7 +104,7 @@ def prepare_fixed(task: Task, frontend: FixedFrontend, journal: Journal) -> Prep
         options.emit,
         task.provenance,
         partial(given.evaluated, samples.evaluate),
-        partial(assemble.report, task.path, in_effect, facts, given.numbers(), None, journal),
+        partial(assemble.report, task.path, in_effect, of_file, given.numbers(), None, journal),
         None,
         task.placement,
     )
@@ -123,13 +118,6 @@ def _not_quantized(options: CompileOptions) -> list[Finding]:
         return []
     text = f"ignored: {', '.join(given)}; the network is in fixed point already"
     return [Finding(text, code="option-ignored", hint="leave them out", warning=True)]
-
-
-def _outputs(imported: ImportedFixed, options: CompileOptions) -> OutputShapes:
-    shapes = {str(name): of_output for name, of_output in imported.output_shapes.items()}
-    outputs = OutputShapes(shapes, stated_kinds(options.output_kind))
-    raise_all(outputs.unknown())
-    return outputs
 
 
 def _samples(imported: ImportedFixed, task: Task, outputs: OutputShapes) -> TrainData:

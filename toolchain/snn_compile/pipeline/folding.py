@@ -8,6 +8,7 @@ from snn_compile.convert.fold_padding import FoldPadding
 from snn_compile.convert.footprint import check_footprint
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.isolate_operands import IsolateOperands
+from snn_compile.convert.join_convolutions import JoinConvolutions, joins_convolutions
 from snn_compile.convert.join_rectifiers import JoinRectifiers, sums_of_rectifiers
 from snn_compile.convert.lay_out import LayOut
 from snn_compile.convert.lower_max_pool import LowerMaxPool
@@ -59,6 +60,7 @@ def folding_of(
         # Counts are too coarse for another rounding, and neurons with many sources can be split
         # exactly: pools stay composed.
         target = None
+    first = (JoinConvolutions(),) if joins_convolutions(network) else ()
     if coding.payloads:
         joins = any(sums_of_rectifiers(network))
         signed = joins or any(
@@ -66,10 +68,10 @@ def folding_of(
         )
         steps = folding(signed=signed, target=target).steps
         before = (JoinRectifiers(),) if joins else ()
-        return Pipeline((*before, *steps, *((SetPayloads(widths),) if widths else ())))
+        return Pipeline((*first, *before, *steps, *((SetPayloads(widths),) if widths else ())))
     if not any(isinstance(node, ops.Function) for node in network.graph):
-        return folding(target=target)
-    return Pipeline((SumOfRectifiers(), *folding(target=target).steps))
+        return Pipeline((*first, *folding(target=target).steps))
+    return Pipeline((*first, SumOfRectifiers(), *folding(target=target).steps))
 
 
 def fold(

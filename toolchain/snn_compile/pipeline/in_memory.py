@@ -17,12 +17,21 @@ from snn_compile.plugins import FRONTENDS, WritesModels
 
 @contextmanager
 def model_file(model: object, example_input: object) -> Iterator[Path]:
-    """The file of a model while it is compiled; errors name it without its folder.
+    """The file of a model while it is compiled; errors name a written one without its folder.
 
     Raises:
-        UsageError: no frontend knows such an object.
+        UsageError: no frontend knows such an object, or an example input beside a file.
         CompileError: as of ``WritesModels.written``, and of whatever is done meanwhile.
     """
+    if isinstance(model, str | Path):
+        if example_input is not None:
+            raise UsageError(
+                "example_input is for modules of torch",
+                code="bad-argument",
+                hint="leave it out: a file states its inputs",
+            )
+        yield Path(model)
+        return
     with tempfile.TemporaryDirectory(prefix="snn-compile-") as folder:
         try:
             yield _written(model, example_input, Path(folder))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from snn_compile.hil.golden import n_stimuli
 from snn_compile.ir.ann import output_name
 from snn_compile.ir.encoding import Encoding
 from snn_compile.ir.fixedpoint import Int
-from snn_compile.ir.graph import Shape
+from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.ranges import probabilities
 from snn_compile.ir.stages import ANNGraph
@@ -46,12 +46,11 @@ from snn_compile.samples.arrays import (
     load_samples,
 )
 from snn_compile.samples.named import ArraysLike, check_named, load_named, unnamed
-from snn_compile.samples.outputs import OutputKind, OutputShapes, stated_kinds
+from snn_compile.samples.outputs import Expected, OutputKind, OutputShapes, stated_kinds
 from snn_compile.samples.readers import Request, open_samples, parts_of, samples_of
 from snn_compile.samples.readers.folder import check_number
 from snn_compile.workers import File
 
-T = TypeVar("T")
 ONNX = ".onnx"
 """Suffix of the files that models of other formats are to become."""
 Array = npt.NDArray[Any]
@@ -71,30 +70,16 @@ class Data:
     evaluate: Samples | None
 
 
-def spiking_frontend(path: Path) -> SpikingFrontend | None:
+def spiking_frontend(path: Path) -> SpikingFrontend | FixedFrontend | None:
     """The frontend for a file with a spiking network; None if the file is to be converted.
 
     Raises:
         UsageError: the file would be a spiking network's, but does not exist.
     """
     frontend = frontend_for(path)
-    return _of_existing(path, frontend if isinstance(frontend, SpikingFrontend) else None)
-
-
-def fixed_frontend(path: Path) -> FixedFrontend | None:
-    """The frontend for a file with a network in fixed point; None for any other.
-
-    Raises:
-        UsageError: the file would be such a network's, but does not exist.
-    """
-    frontend = frontend_for(path)
-    return _of_existing(path, frontend if isinstance(frontend, FixedFrontend) else None)
-
-
-def _of_existing(path: Path, frontend: T | None) -> T | None:
-    """The frontend, if there is one: then the file has to be there."""
-    if frontend is not None:
-        _check_exists(path)
+    if not isinstance(frontend, SpikingFrontend | FixedFrontend):
+        return None
+    _check_exists(path)
     return frontend
 
 
@@ -104,7 +89,7 @@ def is_converted(path: Path) -> bool:
     Raises:
         UsageError: a file of a spiking network does not exist.
     """
-    return spiking_frontend(path) is None and fixed_frontend(path) is None
+    return spiking_frontend(path) is None
 
 
 def read_model(path: Path, options: CompileOptions) -> Imported:
@@ -356,6 +341,29 @@ def outputs_of(network: ANNGraph, options: CompileOptions) -> OutputShapes:
     shapes = {output_name(output): output.shape for output in network.outputs}
     asked = stated_kinds(options.output_kind)
     return OutputShapes(shapes, asked, network.inputs.shape, probabilities(network))
+
+
+def named_outputs(
+    shapes: Mapping[NodeId, Shape], options: CompileOptions, input_shape: Shape = ()
+) -> OutputShapes:
+    """The outputs of a network that spikes already.
+
+    Raises:
+        UsageError: the options name others.
+    """
+    names = {str(name): shape for name, shape in shapes.items()}
+    outputs = OutputShapes(names, stated_kinds(options.output_kind), input_shape)
+    raise_all(outputs.unknown())
+    return outputs
+
+
+def expected_in_order(
+    outputs: OutputShapes, samples: Samples | None, order: Iterable[NodeId]
+) -> tuple[Expected, ...]:
+    """What is expected of each output, in the order of readouts."""
+    known = samples.expected if samples else outputs.expected({}, 0, "")
+    by_name = {one.name: one for one in known}
+    return tuple(by_name[str(output)] for output in order)
 
 
 def stimulus(

@@ -18,12 +18,11 @@ from snn_compile.passes import Finding
 from snn_compile.pipeline.compiled_data import samples_for
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task
 from snn_compile.pipeline.given_network import GivenNetwork
-from snn_compile.pipeline.inputs import stimulus
+from snn_compile.pipeline.inputs import named_outputs, stimulus
 from snn_compile.plugins import ImportedIntegers, ReadsIntegers, frontend_for
 from snn_compile.report import assemble
 from snn_compile.report.journal import Journal
 from snn_compile.samples.arrays import Samples
-from snn_compile.samples.outputs import OutputShapes, stated_kinds
 
 SETTLED = (
     "coding",
@@ -73,8 +72,8 @@ def prepare_integers(task: Task, imported: ImportedIntegers, journal: Journal) -
     journal.add_findings([*assemble.ignored(options, facts), *_settled(task.options)])
     bare = CompiledModel(program, imported.encoding, imported.decodings, {}, np.empty(0, np.int64))
     calibrate, evaluate = _samples(bare, task)
-    outputs = _outputs(imported, options)
-    raise_all(outputs.unknown())
+    shapes = {name: one.shape for name, one in imported.decodings.items()}
+    outputs = named_outputs(shapes, options, imported.encoding.shape)
     weights = sum(node.weight.values.size for node in program.graph if isinstance(node, Synapses))
     of_file = {"input_shape": list(imported.encoding.shape), "weights": weights}
     expected = evaluate.expected if evaluate else outputs.expected({}, 0, "")
@@ -104,12 +103,6 @@ def _settled(options: CompileOptions) -> list[Finding]:
     text = f"ignored: {', '.join(given)}; the file states the network in integers"
     hint = "compile the model that the file was made of"
     return [Finding(text, code="option-ignored", hint=hint, warning=True)] if given else []
-
-
-def _outputs(imported: ImportedIntegers, options: CompileOptions) -> OutputShapes:
-    shapes = {str(name): one.shape for name, one in imported.decodings.items()}
-    asked = stated_kinds(options.output_kind)
-    return OutputShapes(shapes, asked, imported.encoding.shape)
 
 
 def _samples(bare: CompiledModel, task: Task) -> tuple[Samples | None, Samples | None]:

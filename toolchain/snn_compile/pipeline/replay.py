@@ -26,7 +26,7 @@ from snn_compile.files.typed import complaint
 from snn_compile.files.writing import replacing_file
 from snn_compile.ir import serialize
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.options.compiling import MAX_STEPS
+from snn_compile.options.network import MAX_STEPS
 from snn_compile.passes import Pass, PassFailure, spec
 from snn_compile.pipeline import values
 from snn_compile.pipeline.values import PASSES, STAGES, ValueCodec

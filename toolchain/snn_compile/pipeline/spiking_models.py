@@ -8,7 +8,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from snn_compile.convert.data_findings import trains_findings
-from snn_compile.errors import raise_all
 from snn_compile.fit import fit_findings, fit_passes
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.graph import NodeId
@@ -21,7 +20,7 @@ from snn_compile.options import SPIKING, CompileOptions
 from snn_compile.passes import Pipeline
 from snn_compile.pipeline.described_data import with_class_names
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task, pass_observer
-from snn_compile.pipeline.inputs import stimulus
+from snn_compile.pipeline.inputs import expected_in_order, named_outputs, stimulus
 from snn_compile.pipeline.spiking_input import (
     counts_cut,
     driven,
@@ -44,7 +43,7 @@ from snn_compile.report.observed.answers import over_time
 from snn_compile.report.observed.messages import SAMPLES
 from snn_compile.report.shards import Answers, Shard, join, shards_of
 from snn_compile.samples.arrays import Samples
-from snn_compile.samples.outputs import Expected, OutputShapes, stated_kinds
+from snn_compile.samples.outputs import Expected
 from snn_compile.samples.rows import Array, Rows
 from snn_compile.samples.spike_trains import TrainData, load_trains
 from snn_compile.sim import engine, spiking
@@ -52,9 +51,6 @@ from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.frames import encoded
 from snn_compile.targets import load_target
 from snn_compile.workers import Workers
-
-FACTS = {"network": SPIKING, "coding": "rate"}
-"""Properties that decide which options apply."""
 
 
 def check_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> CheckResult:
@@ -95,11 +91,10 @@ def prepare_spiking(
     with journal.timed("import"):
         imported = frontend.read_spiking(task.path, options)
     journal.add_findings(imported.findings)
-    journal.add_findings(assemble.ignored(options, FACTS))
+    facts = {"network": SPIKING, "coding": imported.network.window.coding}
+    journal.add_findings(assemble.ignored(options, facts))
     shape, n_steps = imported.input_shape, imported.network.window.n_steps
-    shapes = {str(name): of_output for name, of_output in imported.output_shapes.items()}
-    outputs = OutputShapes(shapes, stated_kinds(options.output_kind))
-    raise_all(outputs.unknown())
+    outputs = named_outputs(imported.output_shapes, options)
     request = train_request(str(imported.network.input.id), shape, n_steps, options)
     samples = load_trains(request, options, outputs, task.calibrate, task.evaluate)
     options = with_class_names(options, samples)
@@ -116,13 +111,11 @@ def prepare_spiking(
         node.id: OutputDecoding(quantized.numbers[node.id].unit, imported.output_shapes[node.id])
         for node in quantized.program.readouts
     }
-    by_name = {
-        one.name: one
-        for one in (samples.evaluate.expected if samples.evaluate else outputs.expected({}, 0, ""))
-    }
-    expected = [by_name[str(output)] for output in decodings]
-    facts = {"input_shape": list(shape), "weights": imported.n_weights}
-    in_effect = options.in_effect(FACTS, assemble.used(quantized.program, arrival))
+    expected = expected_in_order(outputs, samples.evaluate, decodings)
+    network, numbers = quantized.network, quantized.numbers
+    climb = _Climb(network, quantized.program, encoding, decodings, expected)
+    of_file = {"input_shape": list(shape), "weights": imported.n_weights}
+    in_effect = options.in_effect(facts, assemble.used(quantized.program, arrival))
     return PreparedNetwork(
         quantized.program,
         encoding,
@@ -131,21 +124,8 @@ def prepare_spiking(
         task.target,
         options.emit,
         task.provenance,
-        partial(
-            _evaluate,
-            _Climb(quantized.network, quantized.program, encoding, decodings, expected),
-            samples.evaluate,
-            workers,
-        ),
-        partial(
-            assemble.report,
-            task.path,
-            in_effect,
-            facts,
-            quantized.numbers,
-            quantized.network,
-            journal,
-        ),
+        partial(_evaluate, climb, samples.evaluate, workers),
+        partial(assemble.report, task.path, in_effect, of_file, numbers, network, journal),
         quantized,
         task.placement,
     )

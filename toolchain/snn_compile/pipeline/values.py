@@ -23,6 +23,7 @@ from snn_compile.convert.fold_batch_norm import FoldBatchNorm
 from snn_compile.convert.fold_padding import FoldPadding
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.isolate_operands import IsolateOperands
+from snn_compile.convert.join_convolutions import JoinConvolutions
 from snn_compile.convert.join_rectifiers import JoinRectifiers
 from snn_compile.convert.lay_out import LayOut
 from snn_compile.convert.lower_max_pool import LowerMaxPool
@@ -70,6 +71,7 @@ PASSES = (
     FoldPreprocessing,
     JoinRectifiers,
     SumOfRectifiers,
+    JoinConvolutions,
     SinkWiring,
     FoldBatchNorm,
     FoldPadding,

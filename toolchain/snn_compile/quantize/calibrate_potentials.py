@@ -153,12 +153,24 @@ class MeanCounts:
             and population.id in self.means[0]
         )
 
+    def worth(self, population: IFNeurons) -> Array:
+        """Drive that is one spike more in a window, (C, 1)."""
+        worth: Array = (self.scales[population.id] / self.n_steps)[:, None].astype(np.float32)
+        return worth
+
+    def of_drives(self, population: IFNeurons, drives: Array) -> Array:
+        """Counts that stand for drives of the float network, (C, S) both; not rounded."""
+        most = np.float32(population.burst * self.n_steps)
+        counts: Array = np.clip(drives / self.worth(population), 0, most)
+        return counts
+
     def started(
         self,
         program: QuantizedGraph,
         population: IFNeurons,
         sweep: Sweep,
         currents: list[Int],
+        rounds: int = ROUNDS,
     ) -> IFNeurons:
         """The population with initial potentials for which its mean counts are these."""
         full = self.scales[population.id][:, None, None]
@@ -166,8 +178,8 @@ class MeanCounts:
             means[population.id].reshape(population.shape) * self.n_steps / full
             for means in self.means
         ]
-        for _ in range(ROUNDS):
-            counts = sweep.counts(population, currents)
+        for _ in range(rounds):
+            counts = np.concatenate(sweep.counts(population, currents), axis=-1)
             missing = _trusted(
                 *(
                     w - counts[..., half].mean(axis=-1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.numerics import products
+from snn_compile.numerics.spread import power, spread
 from snn_compile.passes import Finding
 from snn_compile.samples.rows import Array, Rows, chosen
 from snn_compile.sim.ann import evaluate_outputs
@@ -49,12 +49,11 @@ def least_error_of(
     seen = chosen(x, np.flatnonzero(~held)) if len(x) > 1 else x
     floats = evaluate_outputs(network, new, operators=Reproducible(network, new))
     wanted = [values.astype(np.float64) for values in floats]
-    tiny = float(np.finfo(np.float64).tiny)
-    powers = [max(_power(values - products.mean(values, axis=0)), tiny) for values in wanted]
+    units = list(map(spread, wanted))
 
     def error(found: Sequence[Float]) -> float:
-        triples = zip(found, wanted, powers, strict=True)
-        return sum(_power(f - values) / power for f, values, power in triples) / len(wanted)
+        triples = zip(found, wanted, units, strict=True)
+        return sum(power(f - values) / unit for f, values, unit in triples) / len(wanted)
 
     errors = {mode: error(compiled(mode, seen)(new)) for mode in modes}
     best = min(errors, key=lambda mode: errors[mode])
@@ -63,7 +62,3 @@ def least_error_of(
         f"auto took {best}; relative squared errors of the outputs: {figures}",
         code="equalize-auto",
     )
-
-
-def _power(x: Float) -> float:
-    return float(products.mean(np.square(x).ravel(), axis=0))

@@ -8,51 +8,43 @@ from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-from snn_compile.ir import spiking
-from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
+from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Graph, NodeId, Shape
 from snn_compile.ir.quantized import (
-    VOLTAGE_LIMIT,
     ConvSynapses,
-    CubaLIFNeurons,
     DenseSynapses,
+    IFNeurons,
     Neurons,
     Population,
     QuantizedGraph,
-    Synapses,
 )
-from snn_compile.ir.spiking import Float, Reset
-from snn_compile.ir.stages import ANNGraph, SpikingGraph
-from snn_compile.numerics.products import mean, times_integers
+from snn_compile.ir.spiking import Float
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.numerics.products import mean
 from snn_compile.passes import PassResult, counted
-from snn_compile.quantize.calibrate_potentials import MeanCounts
-from snn_compile.quantize.few_bits import least_error
-from snn_compile.quantize.neurons import in_fixed_point
-from snn_compile.quantize.quantize import LayerNumbers, Quantization, floor_loss
-from snn_compile.quantize.refit import Moments, refit
-from snn_compile.quantize.rounding import compensate
+from snn_compile.quantize.calibrate_potentials import ROUNDS, MeanCounts
+from snn_compile.quantize.fit_layer import FEW_BITS as FEW_BITS
+from snn_compile.quantize.fit_layer import Fields, Layer, total
+from snn_compile.quantize.quantize import Quantization
+from snn_compile.quantize.refit import Moments
 from snn_compile.quantize.shared_drives import SharedDrives
 from snn_compile.quantize.sites import Sites, float_drives, rectifiers_and_outputs
 from snn_compile.quantize.sweep import Sweep
 from snn_compile.samples.rows import Rows
-from snn_compile.sim import bounds
 from snn_compile.sim.kernels import Array
 
 MAX_SAMPLES = 1024
 MESSAGES = 1 << 24
 """Maximal number of samples, and of messages of the largest layer, of the fit."""
+SPIKES = 2
+"""As many times more messages if they are spikes over time, of a byte: cifar10_resnet20 at T = 8
+has 256 samples, not 128, and 7 % less error of the outputs."""
 MAX_SITES = 1 << 14
 """Positions of a layer's maps, over all samples, of the fit."""
-FEW_BITS = 6
-"""Width up to which a unit of the weights is chosen anew, on the samples."""
-FREE = (spiking.GradedNeurons, spiking.ClipFloorNeurons, spiking.IFNeurons)
-"""Neurons whose channels may have any unit."""
-WIDEST = 2048
-"""Fan-in above which a layer keeps its nearest integers: the cost is cubic."""
-Fields = tuple[slice, Int, Moments]
-"""Rows of a group's weights, the receptive fields (K, S) that they share, and the moments."""
+COUNT_ROUNDS = 2
+"""Times that a layer is fitted to its spike counts, as long as their error falls (see decision
+0075)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +73,8 @@ class FitLayers:
         refits: whether weights may compensate errors of earlier layers; else they are only rounded.
         drives: what calibration recorded of the float network on the same samples.
         starts: full scales of rectifiers whose initial potentials are calibrated on the way, (C,)
-            each: the layers behind them are fitted to the spikes that they will send.
+            each. Their weights are fitted to the counts of their spikes, too, and the layers behind
+            them to the spikes that they will send.
     """
 
     name: ClassVar[str] = "fit-layers"
@@ -100,7 +93,7 @@ class FitLayers:
         with counted(self.name, len(populations)) as advance:
             for population in populations:
                 quantization = walk.fitted(quantization, population.id)
-                quantization = walk.pass_on(quantization, population.id)
+                walk.pass_on(quantization, population.id)
                 advance(1)
         return PassResult(quantization)
 
@@ -145,20 +138,20 @@ class Walk:
         sweep, counts = Sweep(program, fit.frames[:n]), None
         if fit.starts is not None:
             counts = MeanCounts.of(fit.folded, fit.x[:n], fit.starts, program.window.n_steps)
-        return Walk(fit, n, sites, drives, sweep, counts, keeps)
+        return Walk(fit, n, sites, drives, sweep, counts, keeps or counts is not None)
 
     def branch(self) -> Walk:
         """A traversal that continues from here by itself."""
         return replace(self, drives=dict(self.drives), sweep=self.sweep.branch(), kept={})
 
     def fields(self, group: ConvSynapses | DenseSynapses, sites: Sites) -> Iterable[Fields]:
-        """Receptive fields of a group's neurons at the sites, and their moments."""
+        """Receptive fields of a group's neurons at the sites, with their moments."""
         if group.id in self.kept:
             return self.kept[group.id]
-        pieces = [_total(trains) for trains in self.sweep.pieces(group.inputs[0])]
+        pieces = [total(trains) for trains in self.sweep.pieces(group.inputs[0])]
         found = (
-            (rows, columns, Moments.of(columns, sites.samples))
-            for rows, columns in sites.fields(group, pieces)
+            (rows, Moments.of(fields, sites.n_first))
+            for rows, fields in sites.fields(group, pieces)
         )
         return self.kept.setdefault(group.id, list(found)) if self.keeps else found
 
@@ -167,24 +160,74 @@ class Walk:
 
         ``show`` has the traversal know its weights, where they are not those that it began with.
         """
-        program = quantization.program
-        population = program.graph[name]
+        population = quantization.program.graph[name]
         if name not in self.sites or not isinstance(population, Population):
             return quantization
-        layer = _Layer(quantization.network, program, population, quantization.numbers[name])
+        fitted = self._with(quantization, population, self.drives[name])
+        return self._with_counts(fitted, name)
+
+    def _with(
+        self,
+        quantization: Quantization,
+        population: Population,
+        target: Array,
+        missing: Array | None = None,
+    ) -> Quantization:
+        """A network in which a layer has the target drives (C, S), or makes up for missing ones."""
+        layer, name = Layer.of(quantization, population), population.id
         found = layer.fit(
-            self,
+            self.sweep,
+            self.fields,
             self.sites[name],
-            self.drives[name],
+            target,
+            missing,
             fits=self.fit.refits,
             centred=self.fit.biases or self.fit.starts is not None,
         )
-        program, numbers = _changed(layer, found, bias=self.fit.refits and self.fit.biases)
+        program, numbers = layer.changed(found, bias=self.fit.refits and self.fit.biases)
         if numbers is layer.numbers:
             return replace(quantization, program=program)
         return replace(
             quantization, program=program, numbers={**quantization.numbers, name: numbers}
         )
+
+    def _with_counts(self, quantization: Quantization, name: NodeId) -> Quantization:
+        """A network in which a layer counts what it should, as far as it can be had.
+
+        Potentials give the mean of its counts, the same regression as for drives the part of the
+        rest that depends on the input: a spike too few is a threshold's worth of drive missing in
+        the window. Neurons that are rightly silent have nothing missing, however their drive
+        differs from that of the float network.
+        """
+        best, least = quantization, np.inf
+        for round_number in range(COUNT_ROUNDS + 1):
+            population, program = self.show(quantization, name), quantization.program
+            if self.counts is None or not self.counts.knows(population):
+                break
+            currents = self.sweep.currents(population)
+            rounds = 1 if round_number else ROUNDS
+            population = self.counts.started(program, population, self.sweep, currents, rounds)
+            graph = program.graph.edit(replaced=[population])
+            quantization = replace(quantization, program=replace(program, graph=graph))
+            missing = self._missing_counts(population, currents)
+            error = float(mean(np.square(missing).ravel(), axis=0))
+            if error >= least:
+                break
+            best, least = quantization, error
+            if round_number < COUNT_ROUNDS and self.fit.refits:
+                missing -= mean(missing, axis=1)[:, None].astype(np.float32)
+                missing *= self.counts.worth(population)
+                quantization = self._with(quantization, population, self.drives[name], missing)
+        self.show(best, name)
+        return best
+
+    def _missing_counts(self, population: IFNeurons, currents: list[Int]) -> Array:
+        """Spikes that a population should send at its sites less those that it sends, (C, S)."""
+        if self.counts is None:
+            raise TypeError("no counts are known")
+        name = population.id
+        wanted = self.counts.of_drives(population, self.drives[name])
+        return wanted - self.sites[name].of(self.sweep.counts(population, currents))
 
     def show(self, quantization: Quantization, name: NodeId) -> Population:
         """Take the weights of a layer from this network; the layer itself."""
@@ -196,44 +239,13 @@ class Walk:
         return population
 
     def pass_on(self, quantization: Quantization, name: NodeId) -> Quantization:
-        """Compute the messages of a layer, with the weights of this network.
-
-        Returns:
-            The network, in which the layer starts from the potentials that it had them sent from.
-        """
-        population, program = self.show(quantization, name), quantization.program
+        """Compute the messages of a layer as it is in this network; the network."""
+        population = self.show(quantization, name)
         self.drives.pop(name, None)
         self.kept.clear()
-        if not isinstance(population, Neurons):
-            return quantization
-        currents = self.sweep.currents(population)
-        if self.counts is not None and self.counts.knows(population):
-            population = self.counts.started(program, population, self.sweep, currents)
-            program = QuantizedGraph(program.graph.edit(replaced=[population]), program.window)
-        self.sweep.advance(population, currents)
-        return replace(quantization, program=program)
-
-
-def _changed(layer: _Layer, found: _Found, *, bias: bool) -> tuple[QuantizedGraph, LayerNumbers]:
-    """The program with the fit, except for channels whose state could overflow; its numbers."""
-    program, population = layer.program, layer.population
-    shift = found.shift if bias and not population.wraps else 0
-    keep = np.zeros(population.shape[0], bool)
-    for _ in range(2):
-        moved, numbers = layer.in_units(np.where(keep, 1.0, found.ratio))
-        if bias:
-            step = np.where(keep, 0, shift)[:, None, None]
-            moved = moved.changed(bias=QTensor.of(moved.bias.values + step))
-        groups = [_mixed(old, new, keep) for old, new in found.groups]
-        graph = program.graph.edit(replaced=[*groups, moved])
-        edited = QuantizedGraph(graph, program.window)
-        interval = bounds.states(graph, moved, program.window.n_steps)
-        limit = min(moved.state.max, VOLTAGE_LIMIT)
-        over = np.maximum(-interval.low, interval.high) > limit
-        if not over.any():
-            return edited, numbers
-        keep = over
-    return program, layer.numbers
+        if isinstance(population, Neurons):
+            self.sweep.advance(population, self.sweep.currents(population))
+        return quantization
 
 
 def foreseen(
@@ -256,176 +268,11 @@ def foreseen(
 def _n_samples(n: int, graph: Graph[Any], n_steps: int) -> int:
     """How many of n samples the fit takes."""
     largest: int = max(prod(node.shape) for node in graph) * n_steps
-    return min(n, MAX_SAMPLES, max(16, MESSAGES // largest))
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """Result of a fit.
-
-    Attributes:
-        groups: each group before and after.
-        ratio: steps of the potential, as multiples of those before, (C,).
-        shift: steps to add to each channel's bias.
-    """
-
-    groups: list[tuple[Synapses, Synapses]]
-    ratio: Float
-    shift: Int
-
-
-@dataclass(frozen=True, eq=False)
-class _Layer:
-    """A population and the inputs of its fit."""
-
-    network: SpikingGraph
-    program: QuantizedGraph
-    population: Population
-    numbers: LayerNumbers
-
-    def fit(self, walk: Walk, sites: Sites, target: Array, *, fits: bool, centred: bool) -> _Found:
-        """New weights and biases, given the drives (C, S) of the float network at the sites.
-
-        Args:
-            walk: has the messages of the layers before.
-            sites: where drives are compared.
-            target: the drives.
-            fits: whether weights may compensate the errors of other layers.
-            centred: whether mean errors are corrected elsewhere.
-        """
-        groups = self.program.synapses_into(self.population)
-        ratio = np.ones(self.population.shape[0])
-        missing = target - self._present(walk.sweep, sites, groups)
-        changed: list[tuple[Synapses, Synapses]] = []
-        for group in groups:
-            if not isinstance(group, ConvSynapses | DenseSynapses) or not self._is_known(group):
-                continue
-            if group.id in self.numbers.given:  # integers of the user's file are no errors
-                continue
-            step = self._step(group)
-            n_steps = walk.sweep.pieces(group.inputs[0])[0].shape[-2]
-            old = group.weight.values.reshape(len(step), -1)
-            new = old.copy()
-            for rows, columns, moments in walk.fields(group, sites):
-                exact = self._exact(group)[rows]
-                # The residual with exact weights: the rest is only this group's rounding.
-                rounded = (old[rows] * step[rows, None] - exact) / n_steps
-                missing[rows] += times_integers(rounded, columns)
-                if fits:
-                    exact = exact + refit(columns, missing[rows], moments) * n_steps
-                if self._has_free_units(groups):
-                    of_rows, new[rows] = least_error(
-                        exact, step[rows], moments, _limit(group), centred=centred
-                    )
-                    ratio[rows], step[rows] = of_rows, step[rows] * of_rows
-                else:
-                    new[rows] = _rounded(exact / step[rows, None], group, moments)
-                now = (new[rows] * step[rows, None] - self._exact(group)[rows]) / n_steps
-                missing[rows] -= times_integers(now, columns)
-            weight = QTensor(new.reshape(group.weight.shape), group.weight.format)
-            changed.append((group, replace(group, weight=weight)))
-        shift = mean(missing, axis=1) / (self.numbers.unit * ratio)
-        shift = np.clip(shift, -VOLTAGE_LIMIT, VOLTAGE_LIMIT)
-        return _Found(changed, ratio, round_half_even(shift))
-
-    def in_units(self, ratio: Float) -> tuple[Population, LayerNumbers]:
-        """The neurons with other steps of their potential, as multiples of the present ones."""
-        if (ratio == 1).all():
-            return self.population, self.numbers
-        exact = self._neurons
-        unit = self.numbers.unit * ratio
-        bias = exact.bias / unit[:, None, None]
-        loss = floor_loss(self.program.synapses_into(self.population))
-        neurons = in_fixed_point(exact, bias + loss, unit)
-        return neurons, replace(self.numbers, unit=unit, bias=bias)
-
-    @property
-    def _neurons(self) -> spiking.Population:
-        exact = self.network.graph[self.population.id]
-        if not isinstance(exact, spiking.Population):
-            raise TypeError(f"'{exact.id}' is no population")
-        return exact
-
-    def _has_free_units(self, groups: tuple[Synapses, ...]) -> bool:
-        """Whether weights have few bits, and a unit that neither another group shares nor a class.
-
-        What resets to zero has thresholds that were calibrated in their units.
-        """
-        exact = self._neurons
-        resets = isinstance(exact, spiking.IFNeurons) and exact.reset is Reset.ZERO
-        return (
-            len(groups) == 1
-            and self.numbers.weight_bits <= FEW_BITS
-            and isinstance(exact, FREE)
-            and not isinstance(self.population, CubaLIFNeurons)
-            and not resets
-        )
-
-    def _present(self, sweep: Sweep, sites: Sites, groups: tuple[Synapses, ...]) -> Array:
-        """The drive of the program at the sites, in real units; (C, S)."""
-        numbers = self.numbers
-        here = sites.of_trains(sweep.currents(self.population), _mean)
-        # Right shifts floor; the integer bias includes the mean of that.
-        here += np.float32(floor_loss(groups))
-        here *= np.float32(1 << self.population.bits_below_weights)
-        here += sites.along(np.broadcast_to(numbers.bias, self.population.shape))
-        here *= numbers.unit[:, None].astype(np.float32)
-        return here
-
-    def _is_known(self, group: ConvSynapses | DenseSynapses) -> bool:
-        """Whether rows of weights are channels, with a moderate number of weights in each."""
-        n_rows, n_weights = len(group.weight.values), prod(group.weight.shape[1:])
-        return n_rows == self.population.shape[0] and n_weights <= WIDEST
-
-    def _step(self, group: ConvSynapses | DenseSynapses) -> Float:
-        """Real value of one step of each row's weights."""
-        below = self.population.bits_below_weights
-        step: Float = self.numbers.unit * 2.0 ** (group.exponent + below)
-        return step
-
-    def _exact(self, group: ConvSynapses | DenseSynapses) -> Float:
-        exact = self.network.graph[group.id]
-        if not isinstance(exact, spiking.ConvSynapses | spiking.DenseSynapses):
-            raise TypeError(f"'{group.id}' is not what it was in floating point")
-        return exact.weight.reshape(exact.weight.shape[0], -1)
-
-
-def _mean(trains: Int) -> Float:
-    """Mean over the steps of a window: (..., T, S) to (..., S)."""
-    total: Float = _total(trains) / trains.shape[-2]
-    return total
-
-
-def _total(trains: Int) -> Int:
-    """Sum over the steps of a window: (..., T, B) to (..., B)."""
-    total: Int = trains.sum(axis=-2, dtype=np.int64)
-    return total
-
-
-def _limit(group: ConvSynapses | DenseSynapses) -> int:
-    """Largest magnitude of a group's integers."""
-    return (1 << (group.weight.format.bits - 1)) - 1
-
-
-def _rounded(target: Float, group: ConvSynapses | DenseSynapses, moments: Moments) -> Int:
-    """Weights (R, K) in steps of the grid, as integers."""
-    limit = _limit(group)
-    nearest = round_half_even(np.clip(target, -limit, limit))
-    if target.shape[1] < 2 or np.array_equal(nearest, target):
-        return nearest
-    return compensate(target, nearest, moments, limit)
+    most = MESSAGES if n_steps == 1 else MESSAGES * SPIKES
+    return min(n, MAX_SAMPLES, max(16, most // largest))
 
 
 def _n_sites(program: QuantizedGraph, population: Population) -> int:
     """Number of sites of a layer; a dense layer has no maps and uses every neuron."""
     dense = any(isinstance(g, DenseSynapses) for g in program.synapses_into(population))
     return prod(population.shape[1:]) * MAX_SAMPLES if dense else MAX_SITES
-
-
-def _mixed(old: Synapses, new: Synapses, keep: npt.NDArray[np.bool_]) -> Synapses:
-    """The new synapses, except for channels that keep their old ones."""
-    if isinstance(old, ConvSynapses | DenseSynapses) and isinstance(new, type(old)):
-        kept = keep.reshape(-1, *[1] * (len(old.weight.shape) - 1))
-        values = np.where(kept, old.weight.values, new.weight.values)
-        return replace(new, weight=QTensor(values, new.weight.format))
-    raise TypeError(f"'{old.id}' was not fitted")

@@ -12,6 +12,7 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.spiking import Float
 from snn_compile.numerics import products
 from snn_compile.numerics.factors import cholesky, solve_factored, upper_factor_of_inverse
+from snn_compile.numerics.products import Integers
 
 RIDGE = 0.03
 """Regularization towards the given weights, relative to the power of each weight's input."""
@@ -22,7 +23,6 @@ DAMPING = 0.01
 
 
 Real = npt.NDArray[np.floating]
-Chosen = npt.NDArray[np.bool_]
 
 
 class Ridge:
@@ -90,25 +90,32 @@ class Moments:
 
     Attributes:
         halves: sums of products of the K inputs and a constant 1, (K + 1, K + 1) float64 each.
-        parts: receptive fields of each half, (S,) each.
+        fields: the receptive fields, (K, S) integers, those of the first half first.
+        sizes: receptive fields in each half.
     """
 
     halves: tuple[Float, Float]
-    parts: tuple[Chosen, Chosen]
+    fields: Integers
+    sizes: tuple[int, int]
 
     @staticmethod
-    def of(columns: Int, samples: Int) -> Moments:
-        """Moments of receptive fields (K, S); samples of one parity form one half."""
-        parts = (samples % 2 == 0, samples % 2 == 1)
-        fields = np.concatenate([columns, np.ones_like(columns[:1])])
-        first, second = (products.gram(fields[:, part]) for part in parts)
-        return Moments((first, second), parts)
+    def of(fields: Float, n_first: int) -> Moments:
+        """Moments of receptive fields (K, S), integers, of which so many form the first half."""
+        first, second = (
+            _with_constant(part) for part in (fields[:, :n_first], fields[:, n_first:])
+        )
+        return Moments((first, second), Integers(fields), (n_first, fields.shape[1] - n_first))
 
     @property
-    def sizes(self) -> tuple[int, int]:
-        """Receptive fields in each half."""
-        first, second = self.parts
-        return int(first.sum()), int(second.sum())
+    def parts(self) -> tuple[slice, slice]:
+        """The fields of each half."""
+        return slice(0, self.sizes[0]), slice(self.sizes[0], None)
+
+    @cached_property
+    def by_field(self) -> tuple[Integers, Integers]:
+        """The fields of each half, (S, K)."""
+        first, second = (Integers(self.fields.wide[:, part].T) for part in self.parts)
+        return first, second
 
     @cached_property
     def ridges(self) -> tuple[Ridge, Ridge, Ridge]:
@@ -136,7 +143,16 @@ class Moments:
         return Cancelling.of(shrunk)
 
 
-def refit(columns: Int, missing: Real, moments: Moments) -> Float:
+def _with_constant(fields: Float) -> Float:
+    """Sums of products of receptive fields (K, S), integers, and of a constant 1."""
+    n_weights, n_fields = fields.shape
+    sums = np.full((n_weights + 1, n_weights + 1), float(n_fields))
+    sums[:-1, :-1] = products.gram(Integers(fields))
+    sums[-1, :-1] = sums[:-1, -1] = fields.sum(axis=1)  # exact, as sums of integers
+    return sums
+
+
+def refit(missing: Real, moments: Moments) -> Float:
     """Change of the weights that compensates the residual of a layer's drive.
 
     With ``x`` the current receptive fields, and ``d`` the target drive less the drive of the given
@@ -153,14 +169,14 @@ def refit(columns: Int, missing: Real, moments: Moments) -> Float:
     samples is validated on the other, both ways.
 
     Args:
-        columns: (K, S) receptive fields.
         missing: (R, S) target drive less present drive.
-        moments: moments of the fields.
+        moments: the receptive fields and their moments.
 
     Returns:
-        (R, K) in units of ``missing`` per unit of ``columns``.
+        (R, K) in units of ``missing`` per unit of the fields.
     """
-    cross = [_cross(missing[:, part], columns[:, part]) for part in moments.parts]
+    pairs = zip(moments.parts, moments.by_field, strict=True)
+    cross = [_cross(missing[:, part], fields) for part, fields in pairs]
     gained, spent = np.zeros(len(missing)), np.zeros(len(missing))
     for own, other in ((0, 1), (1, 0)):
         change = moments.ridges[own].coefficients(cross[own])
@@ -172,7 +188,7 @@ def refit(columns: Int, missing: Real, moments: Moments) -> Float:
     return paying
 
 
-def _cross(missing: Real, columns: Int) -> Float:
-    """Sums over fields of products of (R, S) with (K, S) and a row of ones, (R, K + 1)."""
-    by_field = products.times_integers(missing, columns.T)
-    return np.column_stack([by_field, products.total(missing, axis=1)])
+def _cross(missing: Real, fields: Integers) -> Float:
+    """Sums over fields of products of (R, S) with (S, K) and a column of ones, (R, K + 1)."""
+    by_weight = products.times_integers(missing, fields)
+    return np.column_stack([by_weight, products.total(missing, axis=1)])

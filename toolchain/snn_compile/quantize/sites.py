@@ -6,7 +6,7 @@ position of its maps in one sample; every sample has the same number of sites.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TypeVar
@@ -20,6 +20,7 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import ConvSynapses, DenseSynapses
 from snn_compile.ir.stages import ANNGraph
+from snn_compile.numerics.products import Float
 from snn_compile.sim import ann, kernels
 from snn_compile.sim.batches import map_batches
 from snn_compile.sim.kernels import Array
@@ -105,9 +106,20 @@ class Sites:
         there = flat[:, at, np.arange(len(at))[:, None]].reshape(len(flat), -1)
         return there.astype(np.float32)
 
+    @property
+    def n_first(self) -> int:
+        """Sites of the first half of the samples, those of even number."""
+        return self.positions[::2].size
+
+    @property
+    def by_halves(self) -> Int:
+        """The sites (S,), those of the first half of the samples first."""
+        numbers = np.arange(self.positions.size).reshape(self.positions.shape)
+        return np.concatenate([numbers[::2].ravel(), numbers[1::2].ravel()])
+
     def fields(
         self, group: ConvSynapses | DenseSynapses, pieces: Sequence[Int]
-    ) -> list[tuple[slice, Int]]:
+    ) -> list[tuple[slice, Float]]:
         """Receptive fields of a group's neurons at the sites, for each slice with a common one.
 
         Args:
@@ -115,23 +127,22 @@ class Sites:
             pieces: messages of its source, integers (C, H, W, B) in consecutive batches.
 
         Returns:
-            Slices of the group's rows with their receptive fields, (K, S).
+            Slices of the group's rows with their receptive fields, (K, S) in float64, by halves.
         """
         if isinstance(group, DenseSynapses):
             flat = np.concatenate([p.reshape(-1, p.shape[-1]) for p in pieces], axis=1)
-            return [(slice(None), flat)]
+            return [(slice(None), flat[:, self.by_halves].astype(np.float64))]
         n_out, per_group, kh, kw = group.weight.shape
-        found = []
+        n_groups = group.geometry.groups
+        taken = np.empty((n_groups * per_group, kh * kw, len(self)))
         for start, piece in self._batches(pieces):
             padded = kernels.pad(piece, group.geometry.padding)
-            at = self.positions[start : start + piece.shape[-1]]
-            y, x = np.divmod(at, self.width)
-            b = np.arange(len(at))[:, None]
-            taps = kernels.tap_views(padded, (kh, kw), group.geometry)
-            read = [view[:, y, x, b].reshape(len(padded), -1) for _, _, view in taps]
-            found.append(np.stack(read, axis=1))
-        taken = np.concatenate(found, axis=2)
-        n_groups = group.geometry.groups
+            for own, place in self._halves_of(start, piece.shape[-1]):
+                y, x = np.divmod(self.positions[start : start + piece.shape[-1]][own], self.width)
+                b = np.arange(piece.shape[-1])[own, None]
+                taps = kernels.tap_views(padded, (kh, kw), group.geometry)
+                for k, (_, _, view) in enumerate(taps):
+                    taken[:, k, place] = view[:, y, x, b].reshape(len(view), -1)
         size = n_out // n_groups
         return [
             (
@@ -140,6 +151,15 @@ class Sites:
             )
             for g in range(n_groups)
         ]
+
+    def _halves_of(self, start: int, n: int) -> Iterator[tuple[slice, slice]]:
+        """Of n samples from one on: those of each half, and the places of their sites by halves."""
+        per_sample = self.positions.shape[1]
+        for half, begin in enumerate((0, self.n_first)):
+            first = start + (start + half) % 2
+            place = begin + first // 2 * per_sample
+            size = len(range(first, start + n, 2)) * per_sample
+            yield slice(first - start, None, 2), slice(place, place + size)
 
     def _batches(self, pieces: Sequence[Values]) -> list[tuple[int, Values]]:
         sizes: list[int] = [piece.shape[-1] for piece in pieces]

@@ -6,7 +6,7 @@ fixed point, changes the layer, and computes its messages.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import copy
 from math import prod
 from typing import TypeVar
@@ -57,6 +57,11 @@ class Sweep:
         """Messages of a population, (*shape, T or 1, B), piece by piece."""
         return [values[source] for values in self._values]
 
+    def is_constant(self, groups: Iterable[Synapses]) -> bool:
+        """Whether these groups carry the same messages in all steps of a window."""
+        sources = {group.inputs[0] for group in groups}
+        return all(values[source].shape[-2] == 1 for values in self._values for source in sources)
+
     def replace_weights(self, program: QuantizedGraph, groups: list[Synapses]) -> None:
         """Continue with other weights in these groups, from ``program``."""
         for group in groups:
@@ -67,16 +72,15 @@ class Sweep:
         """Summed synaptic input, (*shape, T or 1, B), piece by piece."""
         return self._each(lambda k: self._simulator.current(population, self._values[k]))
 
-    def counts(self, population: Neurons, currents: list[Int]) -> Int:
-        """Sum of the messages that a population would send in a window, (*shape, N)."""
+    def counts(self, population: Neurons, currents: list[Int]) -> list[Int]:
+        """Sum of the messages that a population would send in a window, (*shape, B) by piece."""
 
         def of_piece(k: int) -> Int:
             answer = population.respond(currents[k], self._n_steps)
             total: Int = answer.sum(axis=-2, dtype=np.int64)
             return total
 
-        counts: Int = np.concatenate(self._each(of_piece), axis=-1)
-        return counts
+        return self._each(of_piece)
 
     def advance(self, population: Population, currents: list[Int]) -> None:
         """Simulate a population in its current form; free messages without further readers."""

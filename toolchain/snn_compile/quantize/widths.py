@@ -18,8 +18,9 @@ Width = int
 class Widths:
     """The network with all layers at each width, every layer by itself.
 
-    A layer has the integers that suit the messages of the widest network: its errors are its own,
-    and a network of several widths, put together from layers, is none that was fitted as a whole.
+    A layer has the integers that suit the messages of the widest network and, where potentials are
+    calibrated, counts right on them. Its errors are its own, and a network of several widths, put
+    together from layers, is none that was fitted as a whole.
 
     Attributes:
         at: the network at each width, the widest first.

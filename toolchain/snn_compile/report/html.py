@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from snn_compile.report import advice, budget_drawing, figures, output_figures, schema
+from snn_compile.report import advice, budget_drawing, cost_figures, figures, output_figures, schema
 from snn_compile.report.budget_drawing import budget_drawing as plan_of_widths
 from snn_compile.report.chip import chips
 from snn_compile.report.curve import curve
@@ -173,7 +173,7 @@ def _options(report: Mapping[str, Any]) -> Options:
 def _static(report: Mapping[str, Any]) -> str:
     """The energy of the chips at rest, in words; empty if unknown."""
     energy = (report.get("cost") or {}).get("energy") or {}
-    return figures.estimate(energy.get("static"))
+    return cost_figures.estimate(energy.get("static"))
 
 
 def plot(report: Mapping[str, Any]) -> Plot | None:
@@ -217,13 +217,13 @@ def _tiles(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     for name in ("energy", "latency"):
         value = cost.get(name) or {}
         if value.get("value") is not None:
-            best, interval, unit = figures.scaled(value)
+            best, interval, unit = cost_figures.scaled(value)
             if interval:
                 tiles.append((name, f"{best} {unit}", f"{interval}, range of cited constants"))
             else:
                 tiles.append((name, best, unit))
     if throughput := cost.get("throughput"):
-        word = f"inferences/s, limited by {figures.limiting(report)}"
+        word = f"inferences/s, limited by {cost_figures.limiting(report)}"
         tiles.append(("throughput", figures.short(throughput["value"]), word))
     return tiles
 

@@ -10,7 +10,7 @@ import enum
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, Required, TypedDict
+from typing import Any, Required, TypedDict
 
 from snn_compile.files import typed
 from snn_compile.printable import printable, printable_lines
@@ -24,6 +24,9 @@ from snn_compile.report.observed_schema import (
     wrong_observed,
 )
 from snn_compile.report.output_schema import Before, Output, OutputFigures, wrong_outputs
+from snn_compile.report.resource_schema import Resources
+from snn_compile.report.tail_schema import Tail
+from snn_compile.report.tune_schema import Tune
 
 SCHEMA = 1
 MAX_STEPS = 1 << 16
@@ -139,78 +142,6 @@ class Layer(TypedDict, total=False):
     time: Estimate | None
 
 
-class Core(TypedDict, total=False):
-    """Content of one core, and utilization of its tightest limit."""
-
-    core: int
-    chip: int
-    neurons: int
-    synapse_memory_bits: int
-    input_axons: int
-    output_axons: int
-    populations: list[str]
-    percent: float
-    energy: Estimate | None
-    time: Estimate | None
-
-
-class BindingLimit(TypedDict, total=False):
-    """The limit with the highest utilization."""
-
-    limit: str
-    core: int
-    used: int
-    available: int | None
-    percent: float
-
-
-class Link(TypedDict):
-    """Synapses from one layer to another: pairs of a source neuron and a block that it reaches."""
-
-    source: str
-    target: str
-    axons: int
-
-
-class LayerBound(TypedDict):
-    """One limit of one layer: the least that any placement takes, what is taken, a core's limit."""
-
-    layer: str
-    rule: str
-    bound: int
-    used: int
-    limit: int | None
-
-
-class ChipLink(TypedDict):
-    """Messages of a step from chip to chip, if every neuron sends one."""
-
-    sender: int
-    reader: int
-    messages: int
-
-
-class LowerBound(TypedDict):
-    """The least cores of any placement, and those in use."""
-
-    cores: int
-    used: int
-    layers: list[LayerBound]
-
-
-class Resources(TypedDict, total=False):
-    """Utilization of the target."""
-
-    cores: int
-    cores_available: int | None
-    chips: int
-    per_core: list[Core]
-    binding_limit: BindingLimit | None
-    links: list[Link]
-    lower_bound: LowerBound
-    between_chips: list[ChipLink]
-
-
 class Verification(TypedDict, total=False):
     """One comparison with the reference, bit for bit."""
 
@@ -223,57 +154,6 @@ class Verification(TypedDict, total=False):
     first_divergence: dict[str, Any] | None
     details: list[str]
     form: str
-
-
-class Point(TypedDict):
-    """An epoch of the learning curve; 0 is the network before training.
-
-    ``merit``: what selects the epoch to keep, the larger the better.
-    """
-
-    epoch: int
-    train_loss: float | None
-    held_out_loss: float
-    held_out_top1: float
-    merit: NotRequired[float]
-
-
-class SeedRow(TypedDict):
-    """One of several trainings; figures as of ``Point`` and ``Tune``."""
-
-    seed: int
-    best_epoch: int
-    held_out_top1: float
-    merit: float
-    after: float | None
-
-
-class Tune(TypedDict, total=False):
-    """Tuning of the network.
-
-    ``before`` and ``after``: top-1 accuracy in fixed point on the evaluation set, in percent.
-    ``kept``: the network of the folder: ``tuned``, or ``untuned`` if that is the better one there.
-    ``measure``: the meaning of ``held_out_top1`` if it is not an accuracy: spike trains have no
-    hold-out split, and the curve is of the training data. ``judged_by``: the source of the figures.
-    ``held_out_of``: where those samples come from, in words. ``seeds``: of several trainings.
-    ``widths``: of the surrogate gradient, in thresholds.
-    """
-
-    method: Required[str]
-    source: str
-    options: dict[str, Any]
-    train: Required[int]
-    held_out: Required[int]
-    held_out_of: str
-    curve: Required[list[Point]]
-    best_epoch: Required[int]
-    judged_by: str
-    measure: str
-    before: Required[float | None]
-    after: Required[float | None]
-    kept: str
-    seeds: list[SeedRow]
-    widths: dict[str, float]
 
 
 class Timing(TypedDict, total=False):
@@ -365,31 +245,6 @@ class LayerLoss(TypedDict):
     share: float
     ours: float
     theirs: float
-
-
-class Operator(TypedDict):
-    """An operator of the model file."""
-
-    name: str
-    op: str
-
-
-class End(TypedDict):
-    """A tensor where the network ends, and its readout; none for the network's own input."""
-
-    tensor: str
-    output: str | None
-    shape: list[int]
-
-
-class Tail(TypedDict, total=False):
-    """What is left to the host: operators, the file's outputs, and what travels in an inference."""
-
-    cut: list[End]
-    operators: list[Operator]
-    outputs: list[str]
-    values: int
-    bytes: int
 
 
 class Report(TypedDict, total=False):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snn_compile.pluralize import pluralize
-from snn_compile.report import figures
+from snn_compile.report import cost_figures
 from snn_compile.report.chip import cores_of_layers
 
 
@@ -98,4 +98,6 @@ def _bar(layer: Mapping[str, Any], name: str, largest: float) -> Bar | None:
     value = _value(layer, name)
     if value is None:
         return None
-    return Bar(figures.estimate({**layer[name], "low": None}), value / largest if largest else 0.0)
+    return Bar(
+        cost_figures.estimate({**layer[name], "low": None}), value / largest if largest else 0.0
+    )

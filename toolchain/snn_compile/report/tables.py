@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from snn_compile.printable import printable
-from snn_compile.report import figures, output_figures
+from snn_compile.report import cost_figures, figures, output_figures
 
 
 @dataclass(frozen=True)
@@ -140,9 +140,9 @@ def cost(report: Mapping[str, Any]) -> Table:
     """Energy and latency with their ranges, and the use of the target."""
     known, resources = report.get("cost") or {}, report.get("resources") or {}
     found = [
-        ("energy", figures.estimate(known.get("energy"))),
-        ("static energy", figures.estimate((known.get("energy") or {}).get("static"))),
-        ("latency", figures.estimate(known.get("latency"))),
+        ("energy", cost_figures.estimate(known.get("energy"))),
+        ("static energy", cost_figures.estimate((known.get("energy") or {}).get("static"))),
+        ("latency", cost_figures.estimate(known.get("latency"))),
         ("spikes", _count(known.get("spikes_per_inference"))),
         ("synaptic operations", _count(known.get("synops_per_inference"))),
         ("cores", _count(resources.get("cores"))),

@@ -8,7 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from snn_compile.pluralize import pluralize
-from snn_compile.report import advice, figures, output_figures
+from snn_compile.report import advice, cost_figures, figures, output_figures
 from snn_compile.report.output_figures import OutputTable
 
 LABEL = 14
@@ -39,7 +39,7 @@ def summary(report: Mapping[str, Any], folder: str = "") -> Text:
         lines.append(row("tuned", tuned))
     if costliest := advice.costliest(report):
         lines.append(row("costliest", costliest))
-    if cost := figures.cost(report):
+    if cost := cost_figures.cost(report):
         lines.append(row("per inference", cost))
     if simulator := figures.slow_simulator(report):
         lines.append(row("simulator", Text(simulator, "dim")))

@@ -20,6 +20,8 @@ LATEST_US = 1 << 53
 """Largest time stamp; times since 1970 are far below."""
 MAX_TIMESTAMP_US = 1 << 50
 """Longest recording, some 35 years; times the steps of a window it fits 64 bits."""
+EVENT_BYTES = 96
+"""Memory that an event takes while it is counted: twelve numbers of 64 bits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +115,10 @@ class Recordings:
         self._check_pixels(shape)
         listed = np.arange(len(self)) if chosen is None else chosen
         size = int(np.prod(shape))
+        longest = int(np.diff(self.offsets)[listed].max(initial=0))
         try:
             check_size(f"{len(listed):,} trains of frames", 8 * len(listed) * n_steps * size)
+            check_size(f"a recording of {longest:,} events", EVENT_BYTES * longest)
         except TooLargeError as error:
             raise too_large(self.file, error) from error
         trains = np.zeros((len(listed), n_steps, *shape), np.int64)

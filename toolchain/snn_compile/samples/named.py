@@ -158,7 +158,9 @@ def only_rows(x: ArraysLike) -> Rows:
     if len(x) != 1:
         names = ", ".join(f"'{name}'" for name in x)
         raise UsageError(
-            f"the network has one input, and the data {len(x)}: {names}", code="unknown-input"
+            f"the network has one input, and the data {len(x)}: {names}",
+            code="unknown-input",
+            hint="give one array",
         )
     return as_rows(next(iter(x.values())))
 

@@ -45,7 +45,10 @@ def frames(stream: BinaryIO, source: str) -> Iterator[Array]:
 
 
 def samples(
-    arrays: Iterator[Array], check: Callable[[Array], Array], shape: tuple[int, ...]
+    arrays: Iterator[Array],
+    check: Callable[[Array], Array],
+    shape: tuple[int, ...],
+    source: str,
 ) -> Iterator[Array]:
     """The samples of frames, one at a time.
 
@@ -53,9 +56,26 @@ def samples(
         arrays: the frames.
         check: samples (n, *stored shape) as those of the network, (n, *shape).
         shape: of a sample of the network.
+        source: of the frames.
+
+    Raises:
+        UsageError: as ``check``, with the number of the frame; or there are no frames.
     """
-    for array in arrays:
-        yield from check(array[None] if array.ndim == len(shape) else array)
+    number = -1
+    for number, array in enumerate(arrays):
+        try:
+            checked = check(array[None] if array.ndim == len(shape) else array)
+        except UsageError as error:
+            error.origin = Origin(f"{source}, frame {number}")
+            raise
+        yield from checked
+    if number < 0:
+        raise UsageError(
+            "it ends before the first sample",
+            code="empty-data",
+            origin=Origin(source),
+            hint="write each sample with numpy.save(stream, sample)",
+        )
 
 
 def _frame(stream: _Rest, name: str) -> Array:

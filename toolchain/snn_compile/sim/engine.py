@@ -263,7 +263,7 @@ class Engine:
         # own. All else is encoded in no time, and the library's threads are awake sooner.
         outside = workers if asked.draws and n >= MANY * workers else 1
         alone = outside == 1  # who adds to the counts
-        size = _piece_size(n, workers // outside, outside)
+        size = _piece_size(n, workers // outside, outside, self.n_steps)
         for _ in map_batches(simulate, samples, size, asked.advance, threads=outside):
             pass
         return result.run()
@@ -281,17 +281,21 @@ class Engine:
             return self._networks[held]
 
 
-def _piece_size(n_samples: int, inside: int, outside: int) -> int:
+def _piece_size(n_samples: int, inside: int, outside: int, n_steps: int) -> int:
     """Stimuli per call of the library.
 
     Args:
         n_samples: of all calls.
         inside: threads of a call.
         outside: calls at the same time.
+        n_steps: of a stimulus.
     """
-    # Several calls at least: progress is reported after each one. None of few stimuli, though.
+    # Several calls at least: progress is reported after each one. None of few stimuli, though, nor
+    # of a single step each, which take no time.
+    most = MAX_PIECE_SIZE * inside
     few = n_samples // (4 * outside) // inside * inside
-    return max(1 if outside > 1 else MANY * inside, min(MAX_PIECE_SIZE * inside, few))
+    least = 1 if outside > 1 else most if n_steps == 1 else MANY * inside
+    return max(least, min(most, few))
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,30 @@ def content_hash(name_or_path: str | Path) -> str:
     return hashlib.sha256(json.dumps(tables, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def _content(name: str) -> tuple[str, bytes]:
+    """The file of a target, as the user calls it, and what it holds."""
+    if name in available():
+        file = f"{name}.toml"
+        return file, resources.files("snn_compile.targets").joinpath(file).read_bytes()
+    path = Path(name)
+    if path.suffix != ".toml" and not path.is_file():
+        near = difflib.get_close_matches(name, available(), n=1)
+        raise UsageError(
+            f"no target named '{name}'",
+            code="unknown-target",
+            hint=(f"did you mean '{near[0]}'? " if near else "")
+            + f"built-in: {', '.join(available())}; or give the path of a TOML file",
+        )
+    try:
+        return name, read_bytes(path, MAX_TOML_SIZE)
+    except (OSError, DamagedError) as error:
+        raise UsageError(
+            f"cannot read the target file '{name}': {describe_error(error)}",
+            code="unreadable-target",
+            hint=f"give the path of a TOML file, or one of {', '.join(available())}",
+        ) from error
+
+
 def _read(
     name: str, inheriting: frozenset[str], origins: dict[tuple[str, str], str]
 ) -> tuple[dict[str, Any], str]:
@@ -93,27 +117,7 @@ def _read(
 
     The file of each figure is added to ``origins``.
     """
-    if name in available():
-        file = f"{name}.toml"
-        content = resources.files("snn_compile.targets").joinpath(file).read_bytes()
-    else:
-        file, path = name, Path(name)
-        if path.suffix != ".toml" and not path.is_file():
-            near = difflib.get_close_matches(name, available(), n=1)
-            raise UsageError(
-                f"no target named '{name}'",
-                code="unknown-target",
-                hint=(f"did you mean '{near[0]}'? " if near else "")
-                + f"built-in: {', '.join(available())}; or give the path of a TOML file",
-            )
-        try:
-            content = read_bytes(path, MAX_TOML_SIZE)
-        except (OSError, DamagedError) as error:
-            raise UsageError(
-                f"cannot read the target file '{name}': {describe_error(error)}",
-                code="unreadable-target",
-                hint=f"give the path of a TOML file, or one of {', '.join(available())}",
-            ) from error
+    file, content = _content(name)
     try:
         tables = parse_toml(content)
     except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError and DamagedError

@@ -134,23 +134,40 @@ def tune_model(
         if not path.is_dir() and is_converted(path):
             # Report bad data before compiling.
             _float_data(path, train, held_out, options, compiling)
-        base = _compiled(path, compiling, evaluate, journal)
-        require_writable(base.program, _backends(base))  # before anything is trained
-        # Finishing splits the network again.
-        base = replace(base, program=merge_partial_sums(base.program))
-        setting = _setting(path, base, train, held_out, options, compiling)
-        journal.observer.stage("train", setting.data.summary)
-        given: Any = evaluate or compiling.evaluate
-        test_set = None if given is None else samples_for(base, given)
-        found = []
-        for one in each_seed(setting.options, kept):
-            program, known = _trained(replace(setting, options=one.options), one, journal)
-            found.append(Tuning(base, program, known, compare(base, program, test_set, journal)))
-            one.show(journal, known, found[-1].top1[1])
+        setting, found = _trainings(
+            path, train, held_out, evaluate, options, compiling, kept, journal
+        )
     tuning = max(found, key=lambda one: merit(one.facts))
     seeds = of_all([(one.facts, one.top1[1]) for one in found])
     tuning = replace(tuning, facts={**tuning.facts, **seeds})
     return finish(_prepared(setting, tuning, journal), journal)
+
+
+def _trainings(
+    path: Path,
+    train: Given,
+    held_out: Given | None,
+    evaluate: Any,
+    options: TuneOptions,
+    compiling: CompileOptions,
+    kept: Path | None,
+    journal: Journal,
+) -> tuple[_Setting, list[Tuning]]:
+    """Train the compiled network with each seed."""
+    base = _compiled(path, compiling, evaluate, journal)
+    require_writable(base.program, _backends(base))  # before anything is trained
+    # Finishing splits the network again.
+    base = replace(base, program=merge_partial_sums(base.program))
+    setting = _setting(path, base, train, held_out, options, compiling)
+    journal.observer.stage("train", setting.data.summary)
+    given: Any = evaluate or compiling.evaluate
+    test_set = None if given is None else samples_for(base, given)
+    found = []
+    for one in each_seed(setting.options, kept):
+        program, known = _trained(replace(setting, options=one.options), one, journal)
+        found.append(Tuning(base, program, known, compare(base, program, test_set, journal)))
+        one.show(journal, known, found[-1].top1[1])
+    return setting, found
 
 
 @dataclass(frozen=True, eq=False)

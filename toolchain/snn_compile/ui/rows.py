@@ -14,7 +14,7 @@ from snn_compile.hil.header import Header
 from snn_compile.pipeline.progress_record import DONE, RUNNING, Record
 from snn_compile.pluralize import pluralize
 from snn_compile.printable import printable
-from snn_compile.report import figures
+from snn_compile.report import cost_figures, figures
 from snn_compile.report.heartbeat import clock
 from snn_compile.report.schema import REPORT
 from snn_compile.sweep.rows import count, summary
@@ -71,7 +71,7 @@ def _estimate(name: str) -> Callable[[Mapping[str, Any]], Cell]:
     def cell(report: Mapping[str, Any]) -> Cell:
         found = (report.get("cost") or {}).get(name) or {}
         value = found.get("value")
-        return _number(value, figures.estimate({**found, "low": None}))
+        return _number(value, cost_figures.estimate({**found, "low": None}))
 
     return cell
 

@@ -15,9 +15,9 @@ from enum import Enum
 import onnx
 from onnx import TensorProto
 
-MOVES = frozenset(
-    "Concat Flatten Gather Identity Reshape Slice Split Squeeze Transpose Unsqueeze".split()
-)
+from snn_frontends.onnx.wired import WIRED
+
+MOVES = WIRED | {"Concat", "Split"}
 """Operators that leave values as they are."""
 PRODUCTS = frozenset({"ConvInteger", "MatMulInteger", "MatMulInteger16"})
 """Products of integers: the operands, then their zero points."""

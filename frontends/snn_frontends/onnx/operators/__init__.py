@@ -10,6 +10,7 @@ from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.operators import (
     activation,
     arithmetic,
+    conditions,
     contraction,
     convolution,
     functions,
@@ -22,7 +23,8 @@ from snn_frontends.onnx.operators import (
     resampling,
     wiring,
 )
-from snn_frontends.onnx.operators.functions import comparison, unary
+from snn_frontends.onnx.operators.conditions import comparison
+from snn_frontends.onnx.operators.functions import unary
 from snn_frontends.onnx.values import Tensor
 
 Handler = Callable[[Call], Tensor | Sequence[Tensor]]
@@ -52,7 +54,7 @@ OPERATORS: dict[str, Operator] = {
     "RNN": Operator(recurrent.rnn, 22),
     "Abs": Operator(unary(apply("abs", X)), 13),
     "Add": Operator(arithmetic.add, 14),
-    "And": Operator(functions.conjunction("mul"), 7),
+    "And": Operator(conditions.conjunction("mul"), 7),
     "ArgMax": Operator(activation.arg_max, 13),
     "AveragePool": Operator(pooling.average_pool, 22),
     "BatchNormalization": Operator(linear.batch_normalization, 15),
@@ -110,8 +112,8 @@ OPERATORS: dict[str, Operator] = {
     "Mish": Operator(unary(apply("mul", X, apply("tanh", apply("softplus", X)))), 22),
     "Mul": Operator(arithmetic.mul, 14),
     "Neg": Operator(arithmetic.neg, 13),
-    "Not": Operator(functions.negation, 1),
-    "Or": Operator(functions.conjunction("max"), 7),
+    "Not": Operator(conditions.negation, 1),
+    "Or": Operator(conditions.conjunction("max"), 7),
     "PRelu": Operator(activation.prelu, 16),
     "Pad": Operator(gathering.pad, 25),
     "Pow": Operator(functions.power, 15),
@@ -152,7 +154,7 @@ OPERATORS: dict[str, Operator] = {
     "Trilu": Operator(gathering.trilu, 14),
     "Unsqueeze": Operator(wiring.unsqueeze, 25),
     "Upsample": Operator(resampling.resize, 10),
-    "Where": Operator(functions.where, 16),
+    "Where": Operator(conditions.where, 16),
 }
 
 CONTRIBUTED: dict[str, Handler] = {

@@ -10,7 +10,7 @@ from snn_compile.ir.expression import X, apply
 from snn_compile.passes import Finding
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.layout import view
-from snn_frontends.onnx.operators import functions, pairs, quantization
+from snn_frontends.onnx.operators import composition, functions, pairs, quantization
 from snn_frontends.onnx.values import Tensor, Unknown
 
 TAIL = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
@@ -22,8 +22,8 @@ def relu(call: Call) -> Tensor:
     x = call.tensor()
     if (found := quantization.rectified(call, x)) is not None:
         return found
-    if functions.is_curve(call.builder, [x]):
-        return functions.of(call, x, apply("max", X, 0.0))
+    if composition.is_curve(call.builder, [x]):
+        return composition.of(call, x, apply("max", X, 0.0))
     return call.emit(ann.Relu, x)
 
 

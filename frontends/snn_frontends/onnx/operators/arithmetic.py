@@ -8,8 +8,9 @@ import numpy as np
 
 from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
+from snn_compile.ir.expression import X, apply
 from snn_frontends.onnx.call import Call
-from snn_frontends.onnx.operators import functions, pairs
+from snn_frontends.onnx.operators import composition, functions, pairs
 from snn_frontends.onnx.values import Tensor
 
 
@@ -18,8 +19,8 @@ def add(call: Call) -> Tensor:
     tensors = [value for value in call.inputs if isinstance(value, Tensor)]
     constants = [k for k, value in enumerate(call.inputs) if not isinstance(value, Tensor)]
     shift = sum((call.parameter(k) for k in constants), start=np.zeros((), np.float32))
-    if not constants and functions.is_curve(call.builder, tensors):
-        found = functions.combine(call, "add", *tensors)
+    if not constants and composition.is_curve(call.builder, tensors):
+        found = composition.combine(call, "add", *tensors)
         if found is not None:
             return found
     total = _sum(call, tensors, suffix="sum" if constants else "")
@@ -35,8 +36,8 @@ def sub(call: Call) -> Tensor:
     """``a - b``."""
     left, right = _operands(call)
     if isinstance(left, Tensor) and isinstance(right, Tensor):
-        if functions.is_curve(call.builder, [left, right]):
-            found = functions.combine(call, "sub", left, right)
+        if composition.is_curve(call.builder, [left, right]):
+            found = composition.combine(call, "sub", left, right)
             if found is not None:
                 return found
         mirrored = affine(call, right, scale=np.float32(-1), suffix="mirrored")
@@ -55,7 +56,7 @@ def mul(call: Call) -> Tensor:
     """``a * b``, of activations or constants."""
     left, right = _operands(call)
     if isinstance(left, Tensor) and isinstance(right, Tensor):
-        found = functions.combine(call, "mul", left, right)
+        found = composition.combine(call, "mul", left, right)
         return pairs.product(call, left, right) if found is None else found
     if isinstance(left, Tensor):
         return affine(call, left, scale=call.parameter(1))
@@ -68,11 +69,18 @@ def div(call: Call) -> Tensor:
     if isinstance(right, Tensor):
         if (found := functions.quotient(call)) is not None:
             return found
-        if (factor := functions.reciprocal(call, call.tensor(1))) is not None:
-            if isinstance(call.inputs[0], Tensor):
-                return pairs.product(call, call.tensor(0), factor)
+        factor = functions.reciprocal(call, right)
+        if factor is not None and isinstance(call.inputs[0], Tensor):
+            return pairs.product(call, call.tensor(0), factor)
+        if not isinstance(call.inputs[0], Tensor):
+            if factor is None:
+                factor = composition.of(call, right, apply("div", 1.0, X), suffix="reciprocal")
             return affine(call, factor, scale=call.parameter(0))
-        raise call.refusal(pairs.DIVIDES, "only divisors that are constant")
+        raise call.refusal(
+            pairs.DIVIDES,
+            "only divisors that are constant, or limited: by a Clip with a positive minimum, or as"
+            " a sum of what is not negative and a positive number",
+        )
     divisor = call.parameter(1)
     if not divisor.all():
         raise call.invalid(f"'{call.names[1]}' holds zeros, by which it divides", "not-finite")
@@ -90,6 +98,7 @@ def affine(
     """``scale * x + shift`` with constants that broadcast as in ONNX."""
     scale = np.ones((), np.float32) if scale is None else np.asarray(scale)
     shift = np.zeros((), np.float32) if shift is None else np.asarray(shift)
+    x = pairs.repeat_for(call, x, scale.shape, shift.shape)
     return call.emit(
         ann.Affine,
         x,

@@ -1,9 +1,4 @@
-"""Element-wise operators: any chain of them is one function of one activation.
-
-Each emits the function of the last preceding value that is not element-wise; intermediate nodes
-without other readers are dropped with all that no output depends on. Sums, affine maps and
-rectifiers remain separate nodes until they become part of a function.
-"""
+"""Element-wise operators of one activation: the function that each adds to those before it."""
 
 from __future__ import annotations
 
@@ -11,159 +6,19 @@ from collections.abc import Callable
 
 import numpy as np
 
+from snn_compile.convert.signs import carries_sign
 from snn_compile.ir import ann
-from snn_compile.ir.ann import AnnNode, Float
-from snn_compile.ir.expression import (
-    MAX_OPERATIONS,
-    Apply,
-    Expression,
-    Number,
-    X,
-    apply,
-    substitute,
-)
-from snn_compile.ir.graph import NodeId
+from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.expression import Expression, X, apply
+from snn_compile.ir.models.product import OPERAND_BITS
 from snn_compile.numerics import special
 from snn_frontends.onnx.builder import Builder
 from snn_frontends.onnx.call import Call
-from snn_frontends.onnx.operators import pairs
+from snn_frontends.onnx.operators.composition import combine, is_operand, of, operand
 from snn_frontends.onnx.values import Tensor
 
 TRUE = apply("sub", 1.0, apply("equal", X, 0.0))
 """1 for all numbers but 0."""
-
-
-Traced = tuple[Tensor, Expression]
-
-
-def trace_back(builder: Builder, value: Tensor, *, unrounded: bool = False) -> Traced:
-    """The last preceding value that is not a function of one other, and the function of it.
-
-    Chained sums of a value with a function of itself have exponentially many paths: each node is
-    visited once.
-
-    Args:
-        builder: the network under construction.
-        value: the value.
-        unrounded: whether a function may stand for one that a quantized file rounds to a grid.
-    """
-    return _traced(builder, value, {}, MAX_OPERATIONS, unrounded)
-
-
-def _traced(
-    builder: Builder,
-    value: Tensor,
-    known: dict[NodeId, Traced],
-    steps_left: int,
-    unrounded: bool,
-) -> Traced:
-    if value.node not in known:
-        found = None
-        if steps_left:
-            found = _step_back(builder, value, known, steps_left - 1, unrounded)
-        if found is None or _size(found[1]) > MAX_OPERATIONS:
-            found = value, X
-        known[value.node] = found
-    return known[value.node]
-
-
-def _step_back(
-    builder: Builder,
-    value: Tensor,
-    known: dict[NodeId, Traced],
-    steps_left: int,
-    unrounded: bool,
-) -> Traced | None:
-    """The argument of a value and its function, from its node; None if not a function."""
-    node = builder.node(value.node)
-
-    def source(name: NodeId) -> Traced:
-        return _traced(builder, Tensor(name, value.shape), known, steps_left, unrounded)
-
-    match node:
-        case ann.Function(expression=expression, levels=levels) if levels is None or unrounded:
-            return Tensor(node.inputs[0], value.shape), expression
-        case ann.Affine():
-            scale, shift = _of_channels(node.scale), _of_channels(node.shift)
-            if scale is not None and shift is not None:
-                root, inner = source(node.inputs[0])
-                return root, _affine(inner, scale, shift)
-        case ann.Relu(levels=None, like=None):
-            root, inner = source(node.inputs[0])
-            limited = apply("max", inner, 0.0)
-            return root, limited if node.cap is None else apply("min", limited, node.cap)
-        case ann.Add():
-            parts = [source(name) for name in node.inputs]
-            if len({root for root, _ in parts}) == 1:
-                total = parts[0][1]
-                for _, part in parts[1:]:
-                    total = apply("add", total, part)
-                return parts[0][0], total
-    return None
-
-
-def _size(expression: Expression) -> int:
-    return expression.size if isinstance(expression, Apply) else 0
-
-
-def _affine(inner: Expression, scale: Float, shift: Float) -> Expression:
-    scaled = inner if (scale == 1).all() else apply("mul", inner, scale)
-    return scaled if not shift.any() else apply("add", scaled, shift)
-
-
-def _of_channels(value: Float) -> Float | None:
-    """A constant (C or 1, ...) as one number or one per channel; None if it is neither.
-
-    A sample of an input without batch and with one axis is one number without axes.
-    """
-    flat = value.reshape(*value.shape[:1] or (1,), -1)
-    return flat[:, 0] if (flat == flat[:, :1]).all() else None
-
-
-def of(call: Call, x: Tensor, expression: Expression, suffix: str = "") -> Tensor:
-    """A function of a value, composed with the functions before it.
-
-    A chain too long for one expression is split.
-    """
-    root, inner = trace_back(call.builder, x)
-    if _size(inner) + _size(expression) > MAX_OPERATIONS:
-        root, inner = x, X
-    return call.emit(ann.Function, root, suffix=suffix, expression=substitute(expression, inner))
-
-
-def combine(call: Call, name: str, *values: Tensor) -> Tensor | None:
-    """An operation on several functions of one value, or None for other operands.
-
-    One population for a product costs less than product neurons, even where a quantized file rounds
-    its factors.
-    """
-    if len({value.shape for value in values}) > 1:
-        return None
-    parts = [trace_back(call.builder, value) for value in values]
-    if len({root for root, _ in parts}) > 1:
-        parts = [trace_back(call.builder, value, unrounded=True) for value in values]
-    if len({root for root, _ in parts}) > 1:
-        return None
-    expression = apply(name, parts[0][1], parts[1][1])
-    for _, part in parts[2:]:
-        expression = apply(name, expression, part)
-    if _size(expression) > MAX_OPERATIONS:
-        return None
-    return call.emit(ann.Function, parts[0][0], expression=expression)
-
-
-def is_curve(builder: Builder, values: list[Tensor]) -> bool:
-    """Whether a sum of values is one function of one other, and not a mere rectifier."""
-    nodes = [builder.node(value.node) for value in values]
-    if not any(_on_a_function(builder, node) for node in nodes):
-        return False
-    return len({trace_back(builder, value)[0] for value in values}) == 1
-
-
-def _on_a_function(builder: Builder, node: AnnNode) -> bool:
-    while isinstance(node, ann.Affine):
-        node = builder.node(node.inputs[0])
-    return isinstance(node, ann.Function)
 
 
 def unary(expression: Expression) -> Callable[[Call], Tensor]:
@@ -173,17 +28,6 @@ def unary(expression: Expression) -> Callable[[Call], Tensor]:
         return of(call, call.tensor(), expression)
 
     return handler
-
-
-def operand(call: Call, index: int, x: Tensor) -> Number:
-    """A constant input as a number, or one per channel."""
-    value = _of_channels(call.per_sample(call.parameter(index), x.shape))
-    if value is None:
-        raise call.refusal(
-            f"its constant '{call.names[index]}' differs inside a channel",
-            "neurons of a channel share their function; use one number per channel",
-        )
-    return Number(value.astype(np.float64))
 
 
 def _attribute(call: Call, name: str, otherwise: float) -> float:
@@ -301,14 +145,17 @@ def clip(call: Call, x: Tensor, low: float | None, high: float | None) -> Tensor
 def extremum(call: Call, name: str) -> Tensor | None:
     """``Max`` or ``Min`` of functions of one value and constants; None for other operands."""
     values = [k for k, value in enumerate(call.inputs) if isinstance(value, Tensor)]
+    limits = set(range(len(call.inputs))) - set(values)
     first = call.tensor(values[0])
+    if not all(is_operand(call, k, first) for k in limits):
+        return None
     found: Tensor | None = first
     if len(values) > 1:
         found = combine(call, name, *(call.tensor(k) for k in values))
     if found is None:
         return None
     expression: Expression = X
-    for k in set(range(len(call.inputs))) - set(values):
+    for k in limits:
         expression = apply(name, expression, operand(call, k, first))
     return found if expression is X else of(call, found, expression)
 
@@ -333,13 +180,15 @@ def quotient(call: Call) -> Tensor | None:
     if isinstance(call.inputs[0], Tensor):
         return combine(call, "div", call.tensor(0), call.tensor(1))
     x = call.tensor(1)
-    return of(call, x, apply("div", operand(call, 0, x), X))
+    return of(call, x, apply("div", operand(call, 0, x), X)) if is_operand(call, 0, x) else None
 
 
 def reciprocal(call: Call, x: Tensor) -> Tensor | None:
-    """``1 / x`` where x is a function of one value, wired; else None.
+    """``1 / x`` where x is a function of one value, or bounded below, and wired; else None.
 
-    The reciprocal is a part of that function, before the wiring, which often repeats it.
+    The reciprocal is a part of that function, before the wiring, which often repeats it. That of
+    another value has payloads as fine as operands can have: it is the larger, the smaller these
+    are.
     """
     wiring: list[AnnNode] = []
     node = call.builder.node(x.node)
@@ -347,10 +196,22 @@ def reciprocal(call: Call, x: Tensor) -> Tensor | None:
         wiring.append(node)
         node = call.builder.node(node.inputs[0])
     padded = any(isinstance(n, ann.Gather) and (n.index < 0).any() for n in wiring)
-    if padded or not isinstance(node, ann.Function):
+    inner, inverse = Tensor(node.id, (call.batch, *node.shape)), apply("div", 1.0, X)
+    if padded:
         return None
-    inner = Tensor(node.id, (call.batch, *node.shape))
-    y = of(call, inner, apply("div", 1.0, X), suffix="reciprocal")
+    if isinstance(node, ann.Function):
+        y = of(call, inner, inverse, suffix="reciprocal")
+    elif _is_positive(call.builder, node):
+        y = call.emit(
+            ann.Function,
+            inner,
+            suffix="reciprocal",
+            expression=inverse,
+            payload_bits=OPERAND_BITS - 1,
+            exact=True,
+        )
+    else:
+        return None
     for k, wired in enumerate(reversed(wiring)):
         fields = {
             name: getattr(wired, name) for name in ("index", "permutation") if hasattr(wired, name)
@@ -360,62 +221,18 @@ def reciprocal(call: Call, x: Tensor) -> Tensor | None:
     return Tensor(y.node, x.shape)
 
 
-def comparison(
-    name: str, *, swapped: bool = False, negated: bool = False
-) -> Callable[[Call], Tensor]:
-    """The handler of a comparison; its value is 1 or 0."""
-
-    def handler(call: Call) -> Tensor:
-        both = all(isinstance(value, Tensor) for value in call.inputs)
-        where = 0 if isinstance(call.inputs[0], Tensor) else 1
-        x = call.tensor(where)
-        if both:
-            root, left = trace_back(call.builder, call.tensor(0))
-            other, right = trace_back(call.builder, call.tensor(1))
-            if root != other:
-                raise call.refusal("compares two activations", "only with constants")
-            x = root
+def _is_positive(builder: Builder, node: AnnNode) -> bool:
+    """Whether a value is evidently no less than some positive number."""
+    if not isinstance(node, ann.Affine) or node.scale.min() < 0 or node.shift.min() <= 0:
+        return False
+    ahead = list(node.inputs)
+    while ahead:
+        found = builder.node(ahead.pop())
+        if isinstance(found, ann.Activation):
+            if not found.non_negative:
+                return False
+        elif carries_sign(found) and found.inputs:
+            ahead.extend(found.inputs)
         else:
-            constant = operand(call, 1 - where, x)
-            left, right = (X, constant) if where == 0 else (constant, X)
-        found = apply(name, right, left) if swapped else apply(name, left, right)
-        return of(call, x, apply("sub", 1.0, found) if negated else found)
-
-    return handler
-
-
-def negation(call: Call) -> Tensor:
-    """``not x`` of a comparison."""
-    return of(call, call.tensor(), apply("sub", 1.0, X))
-
-
-def conjunction(name: str) -> Callable[[Call], Tensor]:
-    """The handler of ``And`` (a product) and ``Or`` (a maximum) of comparisons."""
-
-    def handler(call: Call) -> Tensor:
-        found = combine(call, name, call.tensor(0), call.tensor(1))
-        if found is None:
-            raise call.refusal("joins conditions on two activations", "only on the same one")
-        return found
-
-    return handler
-
-
-def where(call: Call) -> Tensor:
-    """A choice that depends on functions of the same value as its alternatives."""
-    tensors = [value for value in call.inputs if isinstance(value, Tensor)]
-    if not isinstance(call.inputs[0], Tensor):
-        return pairs.where(call)
-    roots = {trace_back(call.builder, value)[0] for value in tensors}
-    if len(roots) > 1 or len({value.shape for value in tensors}) > 1:
-        raise call.refusal(
-            "chooses by one activation between others", "only between functions of the same value"
-        )
-    parts = [
-        trace_back(call.builder, value)[1]
-        if isinstance(value, Tensor)
-        else operand(call, k, tensors[0])
-        for k, value in enumerate(call.inputs)
-    ]
-    (root,) = roots
-    return call.emit(ann.Function, root, expression=apply("where", *parts))
+            return False
+    return True

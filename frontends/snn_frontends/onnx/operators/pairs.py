@@ -8,6 +8,7 @@ import numpy as np
 
 from snn_compile.errors import ModelError, UnsupportedError
 from snn_compile.ir import ann
+from snn_compile.ir.ann import Float
 from snn_compile.ir.graph import Shape
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.values import Tensor
@@ -39,7 +40,9 @@ def extremum(call: Call, choose: np.ufunc) -> Tensor:
         apart = _difference(call, other, best, sign, mark)
         best = _added(call, best, apart, sign, mark, name)
     if constants:
-        limit = call.per_sample(choose.reduce(np.broadcast_arrays(*constants)), best.shape)
+        bound = choose.reduce(np.broadcast_arrays(*constants))
+        best = repeat_for(call, best, bound.shape)
+        limit = call.per_sample(bound, best.shape)
         ones = np.full((1,) * limit.ndim, sign, np.float32)
         above = np.float32(sign) * limit
         apart = call.emit(ann.Affine, best, suffix="above", scale=-ones, shift=above)
@@ -134,6 +137,21 @@ def repeat_axes(call: Call, x: Tensor, shape: Shape, suffix: str = "repeated") -
     number = np.arange(prod(x.shape[1:])).reshape(x.shape[1:])
     index = np.broadcast_to(number, shape[1:]).ravel()
     return call.emit(ann.Gather, x, shape=shape, suffix=suffix, index=index)
+
+
+def repeat_for(call: Call, x: Tensor, *shapes: Shape) -> Tensor:
+    """A value repeated as constants of some shapes require; unchanged where samples would mix."""
+    full = common_shape(call, *shapes, x.shape)
+    mixes = len(full) != len(x.shape) or full[0] != x.shape[0]
+    return x if mixes else repeat_axes(call, x, full)
+
+
+def less(call: Call, x: Tensor, constant: Float) -> Tensor:
+    """``x - constant``, in the shape that both have together."""
+    x = repeat_for(call, x, constant.shape)
+    shift = call.per_sample(-constant, x.shape)
+    ones = np.ones((1,) * shift.ndim, np.float32)
+    return call.emit(ann.Affine, x, suffix="above", scale=ones, shift=shift)
 
 
 def _mixed(call: Call, shape: Shape, full: Shape) -> UnsupportedError:

@@ -22,9 +22,10 @@ from snn_compile.ir.expression import X, apply, evaluate
 from snn_frontends.onnx.builder import Builder
 from snn_frontends.onnx.call import INTEGERS, Call
 from snn_frontends.onnx.layout import plain, reorder_axes
-from snn_frontends.onnx.operators import functions
+from snn_frontends.onnx.operators import composition
 from snn_frontends.onnx.operators.arithmetic import affine
 from snn_frontends.onnx.values import Constant, Grid, Tensor
+from snn_frontends.onnx.wired import WIRED
 
 OPERATORS = frozenset({"DequantizeLinear", "Grid", "QuantizeLinear"})
 """The operators of this module. ``Grid`` is of no file: ``expansion`` writes it for both of the
@@ -33,12 +34,9 @@ COMPUTE = frozenset({"ArgMax", "Cast"})
 """Operators that may read the integers themselves as numbers: they neither round nor wrap."""
 ALONG_CHANNELS = frozenset("Dropout GlobalMaxPool Identity MaxPool".split())
 """Operators of ``MOVES`` that leave each value in its channel."""
-MOVES = frozenset(
-    (
-        "DepthToSpace Dropout Expand Flatten Gather GatherElements GatherND Identity MaxPool Pad "
-        "GlobalMaxPool ReduceMax ReduceMin Reshape Slice SpaceToDepth Split Squeeze Tile "
-        "Transpose Unsqueeze"
-    ).split()
+MOVES = WIRED.union(
+    "DepthToSpace Dropout Expand GatherElements GatherND GlobalMaxPool MaxPool Pad ReduceMax "
+    "ReduceMin SpaceToDepth Split Tile".split()
 )
 """Operators whose results are values of their first input."""
 _INTEGER = re.compile(r"(u?)int(\d+)")
@@ -218,7 +216,7 @@ def _signs(call: Call, x: Tensor) -> Tensor:
         )
     negative = apply("greater", 0.0, X)
     step = float(scale.item())
-    return functions.of(call, x, apply("sub", step, apply("mul", negative, 2 * step)))
+    return composition.of(call, x, apply("sub", step, apply("mul", negative, 2 * step)))
 
 
 def carrier(call: Call, x: Tensor, grid: Grid) -> Tensor:

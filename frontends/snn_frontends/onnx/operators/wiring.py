@@ -15,7 +15,7 @@ from snn_compile.ir.graph import Shape
 from snn_frontends.onnx.builder import MixesSamplesError
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.layout import View, plain, unbatch, view
-from snn_frontends.onnx.operators import functions
+from snn_frontends.onnx.operators import composition, functions
 from snn_frontends.onnx.operators.arithmetic import affine
 from snn_frontends.onnx.operators.gathering import places, take_places, zero_pad
 from snn_frontends.onnx.values import FLOATS, Tensor
@@ -31,7 +31,7 @@ def cast(call: Call) -> Tensor:
     call.ignore("saturate", "round_mode")  # of types that are refused
     target = int(call.attributes.get("to", TensorProto.FLOAT))
     if target == TensorProto.BOOL:
-        return functions.of(call, call.tensor(), functions.TRUE)
+        return composition.of(call, call.tensor(), functions.TRUE)
     if target not in FLOATS:
         raise call.refusal(
             f"converts an activation to {TensorProto.DataType.Name(target)}",

@@ -19,6 +19,8 @@ from snn_compile.ir.models.population import Population
 VOLTAGE_LIMIT = (1 << 23) - 1
 """Loihi clips potentials to +-(2**23 - 1), symmetrically, although 24 bits hold one value more."""
 WIDE = np.dtype(np.int64)
+CACHED = 1 << 15
+"""Values that several operations in turn find in the cache."""
 
 
 def along_channels(values: npt.NDArray[np.int64], shape: Shape) -> npt.NDArray[np.int64]:
@@ -120,20 +122,37 @@ def leaky_step(
     return u, v
 
 
+def in_cache(x: Int, *others: Int) -> Iterator[tuple[Int, ...]]:
+    """Parts of x, and of arrays that broadcast with it, that several operations find in the cache.
+
+    They follow each other in memory, whatever the order of the axes.
+    """
+    axis = int(np.argmax(x.strides))
+    arrays = [np.moveaxis(array, axis, 0) for array in (x, *others)]
+    n = len(arrays[0])
+    at_once = max(1, CACHED * n // max(x.size, 1))
+    for start in range(0, n, at_once):
+        part = slice(start, start + at_once)
+        yield tuple(array if len(array) == 1 else array[part] for array in arrays)
+
+
 def requantize(
     population: Population, a: Int, multiplier: QTensor, shift: QTensor, payload: QFormat
 ) -> Int:
     """Payloads ``min((max(a + bias, 0) * multiplier) >> shift, payload.max)``, (*shape, T, B)."""
-    bias, factor, places = (
+    answer = np.empty_like(a, WIDE)  # 23 bits of potential times a 12-bit multiplier
+    parameters = (
         parameter(p, population)[..., None, :] for p in (population.bias, multiplier, shift)
     )
-    v: Int = a.astype(WIDE) + bias  # 23 bits of potential times a 12-bit multiplier
-    bound(v, population)
-    np.maximum(v, 0, out=v)
-    v *= factor
-    v >>= places
-    np.minimum(v, payload.max, out=v)
-    return v
+    for arrays in in_cache(a, answer, *parameters):
+        part, v, bias, factor, places = arrays
+        np.add(part, bias, out=v)
+        bound(v, population)
+        np.maximum(v, 0, out=v)
+        v *= factor
+        v >>= places
+        np.minimum(v, payload.max, out=v)
+    return answer
 
 
 def on_lines(

@@ -17,7 +17,8 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import Input, Neurons, QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.mapping.block import Placement, as_map
-from snn_compile.mapping.counts import Counts, counts_of
+from snn_compile.mapping.counts import counts_of
+from snn_compile.mapping.fan_out import Counts
 from snn_compile.mapping.program import MappedProgram
 from snn_compile.mapping.taps import Int
 

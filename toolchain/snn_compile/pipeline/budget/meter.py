@@ -14,10 +14,11 @@ from snn_compile.convert.linear import Float
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.lowering import completion, decodings_of
+from snn_compile.lowering import completion
+from snn_compile.lowering.borders import decodings_of
 from snn_compile.mapping import Bill, MappedProgram, bill, map_program
 from snn_compile.mapping.placement_file import PlacementFile
-from snn_compile.numerics import products
+from snn_compile.numerics.spread import power, spread
 from snn_compile.options import CompileOptions
 from snn_compile.options.budget import MEMORY
 from snn_compile.quantize.quantize import Quantization
@@ -67,6 +68,19 @@ class Start:
 
 
 @dataclass(frozen=True, eq=False)
+class Spent:
+    """What a network costs.
+
+    Attributes:
+        total: bytes or microjoules of the network.
+        layers: of each layer; other things may have a share in the total.
+    """
+
+    total: float
+    layers: Mapping[NodeId, float]
+
+
+@dataclass(frozen=True, eq=False)
 class Meter:
     """Measures networks in integers on calibration samples.
 
@@ -102,9 +116,8 @@ class Meter:
 
     @cached_property
     def _powers(self) -> list[float]:
-        """Variance of each output."""
-        tiny = float(np.finfo(np.float64).tiny)
-        return [max(_power(some - products.mean(some, axis=0)), tiny) for some in self.exact]
+        """Variance of each output; of one that does not vary, its mean square, or 1."""
+        return list(map(spread, self.exact))
 
     @cached_property
     def _ladder(self) -> Ladder:
@@ -121,7 +134,7 @@ class Meter:
     def error(self, outputs: Sequence[Array]) -> float:
         """Mean squared error of the outputs, over their variance; of several, the mean."""
         triples = zip(outputs, self.exact, self._powers, strict=True)
-        return sum(_power(some - exact) / power for some, exact, power in triples) / len(self.exact)
+        return sum(power(some - exact) / unit for some, exact, unit in triples) / len(self.exact)
 
     def points(self, outputs: Sequence[Array]) -> float | None:
         """Points lost against the float network; None where no output can be judged."""
@@ -142,22 +155,17 @@ class Meter:
         """
         return map_program(program, self.board, placement).graph
 
-    def by_layer(self, mapped: MappedProgram, quantity: str) -> dict[NodeId, float]:
-        """Bytes or microjoules of each layer."""
+    def spent(self, mapped: MappedProgram, quantity: str) -> Spent:
+        """Bytes or microjoules of a network, and of its layers."""
         if quantity == MEMORY:
-            found: dict[NodeId, float] = {}
+            layers: dict[NodeId, float] = {}
             for placed in mapped.placements:
                 bits = placed.demand.synapse_memory_bits
-                found[placed.population] = found.get(placed.population, 0.0) + bits / 8
-            return found
-        shares = self._bill(mapped, mapped.program).layers.items()
-        return {name: MICRO * share.energy.value for name, share in shares}
-
-    def spent(self, mapped: MappedProgram, quantity: str) -> float:
-        """Bytes or microjoules of a network."""
-        if quantity == MEMORY:
-            return sum(self.by_layer(mapped, quantity).values())
-        return self.energy(mapped, mapped.program)
+                layers[placed.population] = layers.get(placed.population, 0.0) + bits / 8
+            return Spent(sum(layers.values()), layers)
+        found = self._bill(mapped, mapped.program)
+        layers = {name: MICRO * share.energy.value for name, share in found.layers.items()}
+        return Spent(MICRO * found.dynamic.value, layers)
 
     def energy(self, mapped: MappedProgram, program: QuantizedGraph) -> float:
         """Microjoules of a network on its cores with the messages that a network sends."""
@@ -166,7 +174,3 @@ class Meter:
     def _bill(self, mapped: MappedProgram, program: QuantizedGraph) -> Bill:
         sent = engine.run(program, self.frames).activity
         return bill(mapped, {name: counts / len(self.x) for name, counts in sent.items()})
-
-
-def _power(x: Array) -> float:
-    return float(products.mean(np.square(x).ravel(), axis=0))

@@ -8,12 +8,13 @@ from typing import Any
 from snn_compile.errors import UsageError
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.lowering import Lowering, encoding_of
+from snn_compile.lowering import Lowering
+from snn_compile.lowering.borders import encoding_of
 from snn_compile.mapping.placement_file import PlacementFile
 from snn_compile.options import CompileOptions, LayerOptions
 from snn_compile.options.budget import MEMORY, Budget, read_budget
-from snn_compile.options.compiling import MAX_CHIPS
 from snn_compile.options.layers import literal
+from snn_compile.options.network import MAX_CHIPS
 from snn_compile.passes import Finding
 from snn_compile.pipeline.budget.entry import entry
 from snn_compile.pipeline.budget.meter import Meter, Start
@@ -81,7 +82,7 @@ def within_budget(
         trial, name = _with_widths(options, versions, chosen), f"convert {len(tried) + 1}"
         folded = with_payloads(start.folded, versions.of_option(PAYLOADS, chosen))
         lowered = lower(trial, folded, name if tried else "convert")
-        spent = meter.spent(meter.mapped(lowered.program, placement), budget.quantity)
+        spent = meter.spent(meter.mapped(lowered.program, placement), budget.quantity).total
         cost, error = versions.predicted(chosen)
         if spent <= budget.limit:
             outputs = lowered.outputs(meter.x)

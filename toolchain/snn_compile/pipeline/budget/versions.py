@@ -17,7 +17,7 @@ from snn_compile.options import CompileOptions
 from snn_compile.options.budget import ENERGY, Budget
 from snn_compile.options.layers import literal
 from snn_compile.pipeline.budget.knapsack import Front
-from snn_compile.pipeline.budget.meter import Meter, Start
+from snn_compile.pipeline.budget.meter import Meter, Spent, Start
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.sites import has_drive, rectifiers_and_outputs
 from snn_compile.quantize.widths import Width, Widths
@@ -188,19 +188,17 @@ def _of_weights(
         for name in names
         for width in widths[1:]
     }
-    costs, others = list[Mapping[NodeId, float]](), 0.0
+    costs = list[Spent]()
     for width in widths:
         network = each.mixed(dict.fromkeys(names, width))
-        mapped = meter.mapped(meter.completed(network))
-        costs.append(meter.by_layer(mapped, quantity))
-        if not others:
-            others = meter.spent(mapped, quantity) - sum(costs[0].get(name, 0.0) for name in names)
+        costs.append(meter.spent(meter.mapped(meter.completed(network)), quantity))
+    others = costs[0].total - sum(costs[0].layers.get(name, 0.0) for name in names)
     choices = [
         Choice(
             name,
             WEIGHTS,
             widths,
-            tuple(cost.get(name, 0.0) for cost in costs),
+            tuple(cost.layers.get(name, 0.0) for cost in costs),
             (0.0, *(errors[name, width] for width in widths[1:])),
         )
         for name in names

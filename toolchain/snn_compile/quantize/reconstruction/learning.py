@@ -1,8 +1,8 @@
-"""Learning a block's integers: Adam on batches, and a part of the samples that decides."""
+"""Learning a segment's integers: Adam on mixtures, and samples held out that decide."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -13,145 +13,199 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.numerics import products
 from snn_compile.numerics.products import Float
 from snn_compile.quantize.reconstruction.levels import column
-from snn_compile.quantize.reconstruction.network import BlockNetwork, Values
+from snn_compile.quantize.reconstruction.network import SegmentNetwork, Values
+from snn_compile.sim.kernels import Array
 
-ITERATIONS = 300
-PIXELS = 2048
-"""Positions of the block's output in a batch, at least ``FEWEST`` and at most ``MOST`` samples."""
-FEWEST, MOST = 4, 32
-DROPPED = 0.5
-"""Share of the messages that the first batch sees without rounding to whole levels. Falls to 0."""
+STEPS = 300
+"""Steps of a segment, unless they would take more than ``WORK``."""
+BATCH, MIXED = 32, 16
+"""Samples of a step, and how many of them, the first ones, are mixtures."""
+WORK = 1 << 40
+"""Multiplications of the network that a compilation spends on learning, forward passes alone."""
 HELD_OUT = 8
 """One of so many samples is held out."""
-CHECKS = 6
+CHECKS = 5
 """How often the samples held out are looked at."""
-RATE = 5e-3
-"""First step, relative to the root mean square of a neuron's weights or to a level; falls to 0."""
+RATE, MOST_RATE = 0.02, 0.01
+"""First step over the largest number of levels, relative to the root mean square of a neuron's
+weights or to a level; falls to 0. The more levels, the smaller is what noise must not exceed."""
 MEAN_DECAY, SQUARE_DECAY = 0.9, 0.999
+AVERAGE_DECAY, WARM_UP = 0.98, 10
+"""The average of n steps looks back on at most a share (n + 1) / (n + 10) of them."""
 TINY = 1e-30
-PIECE = 1 << 21
-"""Values of the largest population that are evaluated at once."""
+PIECE = 1 << 26
+"""Values that pass the segment at once; one kind of samples."""
+
+Entries = dict[NodeId, Array]
+Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
-    """What a block is to reproduce.
+class Goal:
+    """What the potential of a population is to be.
 
     Attributes:
-        entries: potentials or messages of the sources, (N, *shape) each.
-        target: drive of the last population in the float network, (N, *shape).
-        unit: real value of a step of its potential, (C,).
-        half: steps of its bias that only round, (C,).
+        unit: real value of a step of it, (C,).
+        power: mean square of the target.
+        weight: of its error.
         rectified: whether only positive drives are read.
+        most: drives above it are as good as it, (C,) or None.
     """
 
-    entries: Mapping[NodeId, npt.NDArray[np.integer]]
-    target: npt.NDArray[np.floating]
     unit: Float
-    half: Float
+    power: float
+    weight: float
     rectified: bool
+    most: Float | None = None
 
-    def error(self, potential: Float, target: Float) -> Float:
-        """Real error of potentials (C, H, W, B); none where both are below 0, if rectified."""
-        found = (potential - column(self.half)) * column(self.unit)
+    def error(self, potential: Array, half: Float, target: Array) -> Array:
+        """Real error of potentials (C, H, W, B); none where nobody reads a difference."""
+        found = potential - column(half, potential)
+        found *= column(self.unit, found)
+        found = found.astype(np.float32, copy=False)
         if not self.rectified:
             return found - target
-        np.maximum(found, 0.0, out=found, where=target <= 0)
-        found -= np.maximum(target, 0.0)
+        np.maximum(found, 0, out=found, where=target <= 0)
+        target = np.maximum(target, 0)
+        if self.most is not None:
+            most = column(self.most, target)
+            np.minimum(found, most, out=found, where=target >= most)
+            target = np.minimum(target, most)
+        found -= target
         return found
 
-    def batch(self, chosen: npt.NDArray[np.intp] | slice) -> tuple[dict[NodeId, Float], Float]:
-        """Sources and target of some samples, the batch last."""
-        entries = {
-            name: np.moveaxis(entry[chosen], 0, -1).astype(np.float64, order="C")
-            for name, entry in self.entries.items()
-        }
-        return entries, np.moveaxis(self.target[chosen], 0, -1).astype(np.float64, order="C")
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What a segment is to reproduce.
+
+    Attributes:
+        goals: of populations.
+        judged: those whose error decides on the samples held out.
+        n: number of samples.
+        batch: sources and targets of some samples, mixed if random numbers are given.
+    """
+
+    goals: Mapping[NodeId, Goal]
+    judged: frozenset[NodeId]
+    n: int
+    batch: Callable[
+        [npt.NDArray[np.intp], np.random.Generator | None], tuple[Entries, dict[NodeId, Array]]
+    ]
 
 
 @dataclass(frozen=True)
 class Learned:
-    """Mean squared errors of a block on the samples held out.
+    """Errors of a segment on the samples held out, over their power.
 
     Attributes:
         before: with the integers it had.
         after: with those that are kept; no larger.
-        power: mean square of the target.
     """
 
     before: float
     after: float
-    power: float
 
 
-def learn(network: BlockNetwork, task: Task, seed: int, iterations: int | None = None) -> Learned:
+def n_held(n: int) -> int:
+    """How many of n samples, the last ones, only judge."""
+    return max(n // HELD_OUT, 1)
+
+
+def n_steps(multiplications: int) -> int:
+    """How many steps are spent on a network of so many multiplications."""
+    return max(min(STEPS, WORK // (BATCH * max(multiplications, 1))), 1)
+
+
+def learn(
+    network: SegmentNetwork, lesson: Lesson, seed: int, steps: int, advance: Advance
+) -> Learned:
     """Parameters with the least error on the samples held out; those of the start included."""
-    iterations = ITERATIONS if iterations is None else iterations
-    n = len(task.target)
-    draw = np.random.default_rng(seed)
-    held = max(n // HELD_OUT, 1)
-    seen = n - held
+    seen = lesson.n - n_held(lesson.n)
+    before = best = held_out_error(network, lesson)
     if not seen:
-        alone = _held_out_error(network, task, 0)
-        return Learned(alone, alone, _power(task, 0))
-    start = {name: values.copy() for name, values in network.parameters.items()}
-    before = best = _held_out_error(network, task, seen)
-    kept, adam = start, _Adam(network.scales)
-    size = min(max(PIXELS // prod(task.target.shape[2:]), FEWEST), MOST, seen)
-    current = {name: values.copy() for name, values in start.items()}
-    network.use(current)
-    for step, chosen in enumerate(_batches(draw, seen, size, iterations)):
-        entries, target = task.batch(chosen)
-        left = 1 - step / iterations
-        dropped = {
-            name: draw.random(shape, dtype=np.float32) < DROPPED * left
-            for name, shape in network.dropping(len(chosen)).items()
-        }
-        error = task.error(network.forward(entries, dropped), target)
-        slopes = network.backward(error * column(task.unit))
-        adam.move(current, slopes, left)
-        if (step + 1) % max(iterations // CHECKS, 1) == 0:
-            now = _held_out_error(network, task, seen)
+        return Learned(before, before)
+    kept = _copy(network.parameters)
+    current, average = _copy(kept), _copy(kept)
+    draw, adam = np.random.default_rng(seed), _Adam(network.scales, _rate(network))
+    size = min(max(PIECE // network.largest, 1), BATCH // 2)
+    for step in range(steps):
+        network.use(current)
+        chosen = draw.integers(seen, size=BATCH)
+        slopes: Values = {}
+        for start in range(0, BATCH, size):
+            mixes = draw if start < MIXED else None
+            found = _slopes(network, lesson, chosen[start : start + size], mixes)
+            for name, slope in found.items():
+                slopes[name] = slopes[name] + slope if name in slopes else slope
+        adam.move(current, slopes, 0.5 + 0.5 * _cosine(step / steps))
+        decay = min(AVERAGE_DECAY, (1 + step) / (WARM_UP + step))
+        for name, values in current.items():
+            average[name] += (1 - decay) * (values - average[name])
+        if (step + 1) % max(steps // CHECKS, 1) == 0:
+            network.use(average)
+            now = held_out_error(network, lesson)
             if now < best:
-                best, kept = now, {name: values.copy() for name, values in current.items()}
+                best, kept = now, _copy(average)
+        advance(1)
     network.use(kept)
-    return Learned(before, best, _power(task, seen))
+    return Learned(before, best)
 
 
-def _batches(
-    draw: np.random.Generator, n: int, size: int, iterations: int
-) -> Iterator[npt.NDArray[np.intp]]:
-    """Batches of different samples; all come once before any comes again."""
-    left = np.zeros(0, np.intp)
-    for _ in range(iterations):
-        if len(left) < size:
-            left = np.argsort(draw.random(n), kind="stable")
-        yield left[:size]
-        left = left[size:]
+def _rate(network: SegmentNetwork) -> float:
+    sizes = [of.most for name, of in network.levels.items() if not network.populations[name].relay]
+    return min(RATE / max(sizes, default=1), MOST_RATE)
 
 
-def _held_out_error(network: BlockNetwork, task: Task, first: int) -> float:
-    n, total = len(task.target), 0.0
-    size = max(PIECE // network.largest, 1)
-    for start in range(first, n, size):
-        entries, target = task.batch(slice(start, min(start + size, n)))
-        error = task.error(network.forward(entries, {}), target)
-        total += float(products.total(np.square(error).ravel(), axis=0))
-    return total / prod(task.target[first:].shape)
+def _copy(parameters: Values) -> Values:
+    return {name: values.copy() for name, values in parameters.items()}
 
 
-def _power(task: Task, first: int) -> float:
-    target = task.target[first:].astype(np.float64)
-    if task.rectified:
-        target = np.maximum(target, 0.0)
-    return float(products.mean(np.square(target).ravel(), axis=0))
+def _cosine(share: float) -> float:
+    """About ``cos(pi share)`` from 1 to -1, by operations that are the same everywhere."""
+    x = 1 - 2 * share
+    return x * (1.5 - 0.5 * x * x)
+
+
+def _slopes(
+    network: SegmentNetwork,
+    lesson: Lesson,
+    chosen: npt.NDArray[np.intp],
+    draw: np.random.Generator | None,
+) -> Values:
+    """Gradient of the weighted errors of some samples, summed."""
+    entries, targets = lesson.batch(chosen, draw)
+    potentials = network.forward(entries)
+    slopes: dict[NodeId, Array] = {}
+    for name, goal in lesson.goals.items():
+        error = goal.error(potentials[name], network.half(name), targets[name])
+        factor = goal.weight / (goal.power * error[..., 0].size)
+        error *= column(goal.unit * factor, error)
+        slopes[name] = error
+    return network.backward(slopes)
+
+
+def held_out_error(network: SegmentNetwork, lesson: Lesson) -> float:
+    """Mean squared error of what is judged, over its power, on the samples held out."""
+    size = min(max(PIECE // network.largest, 1), BATCH // 2)
+    found = 0.0
+    for start in range(lesson.n - n_held(lesson.n), lesson.n, size):
+        chosen = np.arange(start, min(start + size, lesson.n))
+        entries, targets = lesson.batch(chosen, None)
+        potentials = network.forward(entries)
+        for name in sorted(lesson.judged):
+            goal = lesson.goals[name]
+            error = goal.error(potentials[name], network.half(name), targets[name])
+            squares = np.square(error.astype(np.float64)).ravel()
+            found += float(products.total(squares, axis=0)) / (goal.power * prod(error.shape[:-1]))
+    return found / (n_held(lesson.n) * len(lesson.judged))
 
 
 class _Adam:
     """Kingma and Ba 2015; each parameter moves in units of its own scale."""
 
-    def __init__(self, scales: Values) -> None:
-        self._scales = scales
+    def __init__(self, scales: Values, rate: float) -> None:
+        self._scales, self._rate = scales, rate
         self._mean: Values = {}
         self._square: Values = {}
         self._decays = [1.0, 1.0]
@@ -167,4 +221,4 @@ class _Adam:
             square += (1 - SQUARE_DECAY) * (slope * slope - square)
             step = mean / (1 - self._decays[0])
             step /= np.sqrt(square / (1 - self._decays[1])) + TINY
-            parameters[name] -= step * (share * RATE * self._scales[name])
+            parameters[name] -= step * (share * self._rate * self._scales[name])

@@ -5,20 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from snn_compile.ir.fixedpoint import QFormat, QTensor, round_half_even, round_half_up
 from snn_compile.ir.quantized import ClipFloorNeurons, GradedNeurons, Population
 from snn_compile.numerics.products import Float
 from snn_compile.quantize.neurons import reciprocal
-from snn_compile.quantize.reconstruction.synapses import FRACTION_BITS
-
-Chosen = npt.NDArray[np.bool_]
+from snn_compile.sim.kernels import Array
 
 
-def column(values: Float) -> Float:
-    """(C,) along the channels of (C, H, W, B)."""
-    return values[:, None, None, None]
+def column(values: Float, like: Array) -> Array:
+    """(C,) along the channels of (C, H, W, B), in its floating type."""
+    return values[:, None, None, None].astype(like.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +43,7 @@ class Levels:
     ``n = clip(floor(V / size), 0, most)``, in the population's own integers.
 
     Attributes:
-        carries: whether a level is one step: messages that are not rounded stay what they are.
+        carries: whether a level is one step.
         most: the largest level.
         given: sizes of the population's levels in steps of the potential, (C,).
     """
@@ -80,22 +77,25 @@ class Levels:
         """The steps of half a level; a tie goes down."""
         return -round_half_up(-size / 2).astype(np.float64)
 
-    def messages(self, potential: Float, step: Step) -> Float:
-        """Integers (C, H, W, B) from potentials that include the half."""
+    def messages(self, potential: Array, step: Step) -> Array:
+        """Integers (C, H, W, B) from potentials that include the half.
+
+        Of whole numbers below 2**24, a quotient in float32 is never rounded up to a whole one.
+        """
         if self.carries:
             return np.clip(potential, 0, self.most)
-        n = potential * column(step.factor)
-        n /= column(step.divisor)
+        if isinstance(self.population, ClipFloorNeurons):
+            n = potential / column(step.divisor, potential)
+        else:  # a product with a multiplier has more bits than float32
+            n = potential * step.factor[:, None, None, None]
+            n /= step.divisor[:, None, None, None]
         np.floor(n, out=n)
-        return np.clip(n, 0, self.most, out=n)
+        return np.clip(n, 0, self.most, out=n).astype(potential.dtype, copy=False)
 
-    def exact(self, potential: Float, step: Step) -> Float:
-        """The same without rounding to whole levels, in multiples of ``2**-FRACTION_BITS``."""
-        u = (potential - column(step.half)) / column(step.size)
-        np.clip(u, 0, self.most, out=u)
-        u *= 1 << FRACTION_BITS
-        np.rint(u, out=u)
-        u /= 1 << FRACTION_BITS
+    def exact(self, potential: Array, step: Step) -> Array:
+        """The same before it is rounded and clipped, without the half."""
+        u = potential - column(step.half, potential)
+        u /= column(step.size, potential)
         return u
 
 

@@ -1,4 +1,4 @@
-"""A block with gradients: what its populations compute in fixed point, forward and backward."""
+"""A segment with gradients: what its populations compute in fixed point, forward and backward."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
-import numpy.typing as npt
 
 from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
     ConvSynapses,
     DenseSynapses,
-    Input,
     Neurons,
     Population,
     QuantizedGraph,
@@ -23,13 +21,9 @@ from snn_compile.ir.quantized import (
 from snn_compile.numerics import products
 from snn_compile.numerics.products import Float
 from snn_compile.quantize.reconstruction.levels import Levels, Step, column, levels_of
-from snn_compile.quantize.reconstruction.synapses import (
-    FRACTION_BITS,
-    ROOM,
-    Fixed,
-    Learned,
-    on_grid,
-)
+from snn_compile.quantize.reconstruction.synapses import Fixed, Learned, total, type_of
+from snn_compile.sim import bounds
+from snn_compile.sim.kernels import Array
 
 LEAST_SIZE = 0.1
 """Of a level, relative to what it was."""
@@ -42,21 +36,19 @@ Values = dict[str, Float]
 class _Kept:
     """What the backward pass of a population reads."""
 
-    potential: Float
-    sent: Float
-    whole: Float
+    sent: Array
+    exact: Array
     step: Step
 
 
-class BlockNetwork:
-    """The populations of a block, with parameters that are learned.
+class SegmentNetwork:
+    """The populations of a segment, with parameters that are learned.
 
     Args:
         program: the network in fixed point, of one step.
-        names: the block's populations, in order.
+        names: the segment's populations, in order.
         learns: whether a group's weights, and its population's bias, may change.
-        sizes: populations, in the block or before it, whose levels may change in size.
-        entering: those before it that enter by their potentials; all other sources by messages.
+        sizes: populations whose levels may change in size.
         biases: whether biases may change.
     """
 
@@ -66,38 +58,37 @@ class BlockNetwork:
         names: tuple[NodeId, ...],
         learns: set[NodeId],
         sizes: set[NodeId],
-        entering: set[NodeId],
         *,
         biases: bool = True,
     ) -> None:
-        self.program, self.names, self.entering = program, names, entering
+        self.program, self.names = program, names
         self.carriers = carriers(program, names)
-        self.populations: dict[NodeId, Population] = {}
+        self.populations = {name: population_of(program, name) for name in names}
         self.groups: dict[NodeId, list[Fixed | Learned]] = {}
         self.levels: dict[NodeId, Levels] = {}
         self.parameters: Values = {}
         self.scales: Values = {}
-        for name in (*entering, *names):
-            population = population_of(program, name)
-            self.populations[name] = population
+        self._types: dict[NodeId, type[np.float32] | type[np.float64]] = {}
+        for name, population in self.populations.items():
             levels = levels_of(population)
             if levels is not None:
                 self.levels[name] = levels
                 if name in sizes:
                     self._add(f"{name}:size", np.ones(len(levels.given)), np.ones(1))
-            if name not in entering and name not in self.carriers:
-                self.groups[name] = [
-                    self._group(g, learns) for g in program.synapses_into(population)
-                ]
+            if name not in self.carriers:
+                groups = program.synapses_into(population)
+                self.groups[name] = [self._group(group, learns) for group in groups]
                 if biases:
                     self._add_bias(name)
         self._kept: dict[NodeId, _Kept] = {}
+        self.use(self.parameters)
 
     def _group(self, group: Synapses, learns: set[NodeId]) -> Fixed | Learned:
         source = self.program.graph[group.inputs[0]].shape
+        most = int(max(map(abs, bounds.message_range(self.program.graph, group))))
         if group.id not in learns or not isinstance(group, ConvSynapses | DenseSynapses):
-            return Fixed(group, source)
-        learned = Learned(group, source)
+            return Fixed(group, source, most)
+        learned = Learned(group, source, most)
         power = np.sqrt(products.mean(np.square(learned.weight), axis=1))
         self._add(group.id, learned.weight, np.maximum(power, 0.25)[:, None])
         return learned
@@ -113,8 +104,7 @@ class BlockNetwork:
         levels = self.levels.get(name)
         scale = np.zeros(self.populations[name].shape[0])
         for group in learned:
-            most = 2.0 ** (self._bits(group.group.inputs[0]) - FRACTION_BITS + group.group.exponent)
-            scale += self.scales[group.group.id][:, 0] * most
+            scale += self.scales[group.group.id][:, 0] * group.most * 2.0**group.group.exponent
         self._add(f"{name}:bias", np.zeros(len(scale)), scale if levels is None else levels.given)
 
     def _add(self, name: str, start: Float, scale: Float) -> None:
@@ -128,27 +118,22 @@ class BlockNetwork:
     def use(self, parameters: Values) -> None:
         """Take other values of the parameters."""
         self.parameters = parameters
-        for groups in self.groups.values():
+        for name, groups in self.groups.items():
             for group in groups:
                 if isinstance(group, Learned):
-                    group.weight = parameters[group.group.id]
+                    group.use(parameters[group.group.id], self.ratio(self.source_of(group)))
+            self._types[name] = type_of(groups, self.bias(name))
 
     @property
     def largest(self) -> int:
-        """Neurons of the largest population that takes part."""
-        names = {s for g in self.groups.values() for x in g for s in x.group.inputs} | {
-            *self.groups
-        }
-        return max(prod(self.program.graph[name].shape) for name in names)
-
-    def dropping(self, n_samples: int) -> dict[NodeId, tuple[int, ...]]:
-        """Shapes of the messages, for so many samples, that may go without rounding."""
-        end = self.names[-1]
-        return {
-            name: (*population.shape, n_samples)
-            for name, population in self.populations.items()
-            if name != end and not population.relay and name not in self.carriers
-        }
+        """Values of the receptive fields of all groups, for one sample."""
+        found = 0
+        for groups in self.groups.values():
+            for one in groups:
+                rows = len(one.weight) if isinstance(one, Learned) else prod(one.group.shape)
+                found += prod(one.group.shape) // max(rows, 1) * one.weight.shape[1]
+                found += prod(one.group.shape)
+        return found
 
     def ratio(self, name: NodeId) -> Float:
         """Relative sizes of the levels of a source, (C,)."""
@@ -166,6 +151,12 @@ class BlockNetwork:
     def _is_sized(self, name: NodeId) -> bool:
         return f"{self.carriers.get(name, name)}:size" in self.parameters
 
+    def half(self, name: NodeId) -> Float:
+        """Steps of the bias that only round, (C,)."""
+        if name not in self.levels:
+            return np.zeros(self.populations[name].shape[0])
+        return self.levels[name].step(self.ratio(name)).half
+
     def bias(self, name: NodeId) -> Float:
         """Integer bias, with the half of the present levels; broadcasts to the shape."""
         population = self.populations[name]
@@ -174,127 +165,110 @@ class BlockNetwork:
         shift = np.zeros(population.shape[0])
         if f"{name}:bias" in self.parameters:
             shift = np.rint(self.parameters[f"{name}:bias"])
-        levels = self.levels.get(name)
-        if levels is not None and f"{name}:size" in self.parameters:
-            shift = shift + levels.step(self.ratio(name)).half - levels.half(levels.given)
+        if f"{name}:size" in self.parameters:
+            levels = self.levels[name]
+            shift = shift + self.half(name) - levels.half(levels.given)
         return bias + shift[:, None, None]
 
-    def forward(
-        self, entries: Mapping[NodeId, Float], dropped: Mapping[NodeId, npt.NDArray[np.bool_]]
-    ) -> Float:
-        """Potential of the last population, (C, H, W, B); whole unless messages are dropped.
+    def forward(self, entries: Mapping[NodeId, Array]) -> dict[NodeId, Array]:
+        """Potentials of all populations but relays, whole numbers (C, H, W, B).
 
         Args:
-            entries: potentials or messages of the sources, (C, H, W, B).
-            dropped: of populations and sources, the neurons whose messages are not rounded.
+            entries: messages of the sources, (C, H, W, B).
         """
-        values: dict[NodeId, Float] = {}
-        for name, entry in entries.items():
-            if name in self.entering:
-                levels = self.levels[name]
-                half = levels.step(self.ratio(name)).half - levels.half(levels.given)
-                values[name] = self._sent(name, entry + column(half), dropped)
-            else:
-                values[name] = entry
-        *inside, end = self.groups
-        for name in inside:
-            values[name] = self._sent(name, self._potential(name, values), dropped)
-        return self._potential(end, values)
+        values, potentials = dict(entries), dict[NodeId, Array]()
+        for name in self.groups:
+            potential = self._potential(name, values)
+            potentials[name] = potential
+            if name in self.levels:
+                values[name] = self._sent(name, potential)
+        return potentials
 
-    def _potential(self, name: NodeId, values: Mapping[NodeId, Float]) -> Float:
-        first, *others = (self._current(group, values) for group in self.groups[name])
+    def _potential(self, name: NodeId, values: Mapping[NodeId, Array]) -> Array:
+        dtype, groups = self._types[name], self.groups[name]
+        first, *others = (self._current(group, values, dtype) for group in groups)
         for current in others:
             first += current
-        first += self.bias(name)[..., None]
+        first += self.bias(name)[..., None].astype(dtype)
         return first
 
-    def _current(self, group: Fixed | Learned, values: Mapping[NodeId, Float]) -> Float:
-        source = self.source_of(group)
-        if isinstance(group, Fixed):
-            current = group.forward(values[source])
-        else:
-            current = group.forward(values[source], self.ratio(source))
+    def _current(
+        self, group: Fixed | Learned, values: Mapping[NodeId, Array], dtype: type[np.floating]
+    ) -> Array:
+        current = group.forward(values[self.source_of(group)].astype(dtype, copy=False))
         if group.group.exponent < 0:
             np.floor(current, out=current)
         return current
 
-    def _sent(
-        self, name: NodeId, potential: Float, dropped: Mapping[NodeId, npt.NDArray[np.bool_]]
-    ) -> Float:
+    def _sent(self, name: NodeId, potential: Array) -> Array:
         levels = self.levels[name]
         step = levels.step(self.ratio(name))
-        exact = levels.exact(potential, step)
-        whole = levels.messages(potential, step)
-        sent = whole if name not in dropped else np.where(dropped[name], exact, whole)
-        self._kept[name] = _Kept(potential, sent, exact, step)
+        exact = levels.exact(potential, step).astype(np.float32, copy=False)
+        sent = levels.messages(potential, step).astype(np.float32, copy=False)
+        self._kept[name] = _Kept(sent, exact, step)
         return sent
 
-    def backward(self, slope: Float) -> Values:
-        """Gradients of the parameters, given that of the last potential."""
+    def backward(self, slopes: Mapping[NodeId, Array]) -> Values:
+        """Gradients of the parameters, given those of potentials (C, H, W, B)."""
         found: Values = {}
-        arriving: dict[NodeId, Float] = {self.names[-1]: slope}
+        arriving: dict[NodeId, Array] = {}
         for name in reversed(self.groups):
-            at = arriving.pop(name)
-            if name != self.names[-1]:
-                at = self._through(name, at, found)
+            at = slopes.get(name)
+            if name in arriving:
+                through = self._through(name, arriving.pop(name), found)
+                at = through if at is None else through + at
+            if at is None:
+                continue
             if f"{name}:bias" in self.parameters:
-                flat = on_grid(at, ROOM).reshape(len(at), -1)
-                found[f"{name}:bias"] = flat.sum(axis=1)
+                found[f"{name}:bias"] = total(at)
             for group in self.groups[name]:
                 source = self.source_of(group)
-                if isinstance(group, Fixed):
-                    back = group.backward(at) if self._needs(source) else None
-                else:
-                    bits = self._bits(source)
-                    weight, back = group.backward(at, self.ratio(source), bits)
-                    found[group.group.id] = weight
-                if back is not None and self._needs(source):
+                back = self._back(group, source, at, found)
+                if back is not None:
                     arriving[source] = arriving[source] + back if source in arriving else back
-        for name in self.entering:
-            self._through(name, arriving.pop(name), found)
         return found
 
-    def _needs(self, source: NodeId) -> bool:
-        return source in self.groups or source in self.entering
+    def _back(
+        self, group: Fixed | Learned, source: NodeId, at: Array, found: Values
+    ) -> Array | None:
+        further = source in self.groups
+        if isinstance(group, Fixed):
+            return group.backward(at) if further else None
+        found[group.group.id], back = group.backward(at, self.ratio(source), further=further)
+        return back
 
-    def _bits(self, source: NodeId) -> int:
-        node = self.program.graph[source]
-        if not isinstance(node, Input | Neurons):
-            raise TypeError(f"'{source}' sends no messages")
-        low, high = node.messages
-        return int(max(-low, high)).bit_length() + FRACTION_BITS
-
-    def _through(self, name: NodeId, at: Float, found: Values) -> Float:
+    def _through(self, name: NodeId, at: Array, found: Values) -> Array:
         """Gradient of the potential, given that of the messages; that of the size on the way.
 
         With ``n`` the messages and ``u = V / size``, weights of readers grow with the size: what
         arrives for a size is ``n - u`` inside of the range, and ``n`` where messages saturate.
         """
-        kept, levels = self._kept[name], self.levels[name]
-        inside = (kept.whole > 0) & (kept.whole < levels.most)
+        kept, levels = self._kept.pop(name), self.levels[name]
+        inside = (kept.exact > 0) & (kept.exact < levels.most)
+        passed = at * inside
         if f"{name}:size" in self.parameters:
-            ratio = self.ratio(name)
-            moved = kept.sent - np.where(inside, kept.whole, 0.0)
-            moved *= at
-            flat = on_grid(moved, ROOM).reshape(len(at), -1)
-            found[f"{name}:size"] = flat.sum(axis=1) / ratio
-        return np.where(inside, at, 0.0) / column(kept.step.size)
+            moved = kept.sent * at
+            moved -= kept.exact * passed
+            found[f"{name}:size"] = total(moved) / self.ratio(name)
+        passed /= column(kept.step.size, passed)
+        return passed
 
     def changed(self) -> tuple[list[Synapses], list[Population]]:
         """Synapses and populations with the present integers."""
         synapses: list[Synapses] = []
         populations: list[Population] = []
         for name, population in self.populations.items():
-            sized = name in self.levels and f"{name}:size" in self.parameters
+            sized = f"{name}:size" in self.parameters
             if not sized and f"{name}:bias" not in self.parameters:
                 continue
             fields = {"bias": QTensor.of(self.bias(name).astype(np.int64))}
             if sized:
                 fields |= self.levels[name].step(self.ratio(name)).fields
             populations.append(population.changed(**fields))
-            for group in self.groups.get(name, ()):
+        for groups in self.groups.values():
+            for group in groups:
                 if isinstance(group, Learned):
-                    synapses.append(group.changed(self.ratio(group.group.inputs[0])))
+                    synapses.append(group.changed(self.ratio(self.source_of(group))))
         return synapses, populations
 
 

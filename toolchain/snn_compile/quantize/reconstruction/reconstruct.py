@@ -1,59 +1,62 @@
-"""Block by block, integers that give the float network's output on the block's actual input."""
+"""Segment by segment, integers learned for the answers of the float network."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from snn_compile.ir import spiking
-from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.fixedpoint import Int
-from snn_compile.ir.graph import NodeId, Shape
-from snn_compile.ir.models.arithmetic import along_channels
+from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
     VOLTAGE_LIMIT,
     ConvSynapses,
     DenseSynapses,
     Population,
     QuantizedGraph,
+    Readout,
     Synapses,
 )
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.numerics import products
 from snn_compile.passes import Finding, PassResult, counted
-from snn_compile.quantize.fit_layers import FitLayers, Walk
+from snn_compile.quantize.fit_layers import FEW_BITS, MAX_SAMPLES, FitLayers, Walk
 from snn_compile.quantize.quantize import Quantization
-from snn_compile.quantize.reconstruction.blocks import Block, blocks_of
-from snn_compile.quantize.reconstruction.learning import Learned, Task, learn
+from snn_compile.quantize.reconstruction import learning
+from snn_compile.quantize.reconstruction.learning import Advance, Entries, Goal, Learned, Lesson
 from snn_compile.quantize.reconstruction.levels import levels_of
-from snn_compile.quantize.reconstruction.network import BlockNetwork, carriers, population_of
+from snn_compile.quantize.reconstruction.network import SegmentNetwork, carriers, population_of
+from snn_compile.quantize.reconstruction.segments import Segment, segments_of
+from snn_compile.quantize.reconstruction.teacher import Integers, Numbers, Teacher, mixed
 from snn_compile.quantize.shared_drives import SharedDrives
+from snn_compile.quantize.sweep import Sweep
 from snn_compile.samples.rows import Rows
 from snn_compile.sim import ann, bounds
-from snn_compile.sim.batches import map_batches
 from snn_compile.sim.kernels import Array
-from snn_compile.sim.reproducible import Reproducible
+from snn_compile.sim.reference import Simulator
 
-TINY = 1e-300
+FIRST = 64
+"""Samples for the power of a target."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reconstruct:
-    """Block after block: weights, biases and sizes of levels learned for the block's output.
+    """Weights, biases and sizes of levels of all layers, learned from the float network's answers.
 
-    The input of a block is what the program sends, with all blocks before it reconstructed; the
-    target is the float network's drive at the block's end. A block starts from layers that are
-    fitted to this input (``FitLayers``). What is learned are the integers that run: units,
-    exponents and formats stay (Li et al. 2021, "BRECQ"; Wei et al. 2022, "QDrop"). A block keeps
-    the fitted integers unless others have a smaller error on samples held out, and no state can
-    overflow with them.
+    The layers are fitted first (``FitLayers``). What is learned are the integers that run: units,
+    exponents and formats stay. Batches are mixtures of calibration samples, whose answers the float
+    network gives; the error is that of all drives and of the outputs, each over its power. A
+    network is learned as a whole, or in segments where populations without a gradient lie in
+    between. It keeps the fitted integers unless others have a smaller error on samples held out,
+    and no state can overflow with them.
 
-    Networks with spikes over time are unchanged; so are blocks that contain neurons without a
-    gradient, sparse synapses, and the integers of a quantized file.
+    Networks with spikes over time are unchanged; so are populations without a gradient, sparse
+    synapses, and the integers of a quantized file.
 
     Attributes:
         folded: the float network, the source of the target drives.
@@ -75,159 +78,200 @@ class Reconstruct:
         program = quantization.program
         if program.window.n_steps > 1:
             return PassResult(quantization, (_over_time(program),))
-        fit = FitLayers(self.folded, self.x, self.frames, self.biases, drives=self.drives)
-        walk = Walk.of(fit, program)
-        blocks = list(blocks_of(program, walk.sites.__contains__))
-        ends = {block.end: program.graph[block.end].shape for block in blocks}
-        targets = full_drives(self.folded, self.x[: walk.n], ends)
-        way = _Way(quantization, walk)
-        with counted(self.name, len(blocks)) as advance:
-            for number, block in enumerate(blocks):
-                later = blocks[number + 1 : number + 2]
-                way.take(block, targets.pop(block.end), number, later[0] if later else None)
-                advance(1)
+        n = min(len(self.frames), MAX_SAMPLES)
+        samples = _Samples(self.folded, self.x[:n], self.frames[:n])
+        seen = n - learning.n_held(n)
+        fit = FitLayers(self.folded, samples.x[:seen], samples.frames[:seen], self.biases)
+        parts = list(segments_of(program))
+        sweep = Sweep(program, samples.frames) if len(parts) > 1 else None
+        way = _Way(quantization, Walk.of(fit, program), samples, sweep)
+        steps = learning.n_steps(ann.multiplications(self.folded))
+        n_segments = sum(isinstance(part, Segment) for part in parts)
+        with counted(self.name, steps * n_segments) as advance:
+            for number, part in enumerate(parts):
+                way.take(part, number, steps, advance)
+        if not way.has_learned:  # all samples are better than those that were not held out
+            whole = replace(fit, x=self.x, frames=self.frames, drives=self.drives)
+            way.quantization = whole(quantization).graph
         return PassResult(way.quantization, tuple(way.findings))
 
 
-class _Way:
-    """The network up to some block, reconstructed, and what it sends.
+@dataclass(frozen=True, eq=False)
+class _Samples:
+    """Calibration samples, as they are and encoded; the last are held out."""
 
-    The last population may be open: only the next block reads it, which decides on its levels.
+    folded: ANNGraph
+    x: Numbers
+    frames: Integers
+
+
+@dataclass(eq=False)
+class _Way:
+    """The network up to some segment, learned, and what it sends.
+
+    Attributes:
+        walk: through samples that are not held out.
+        sweep: through all samples; None if nobody reads what is behind a segment.
     """
 
-    def __init__(self, quantization: Quantization, walk: Walk) -> None:
-        self.quantization = quantization
-        self.findings: list[Finding] = []
-        self._walk, self._sweep = walk, walk.sweep
-        self._known = set(walk.sites)
-        self._open: dict[NodeId, list[Int]] = {}
-        """Its name and its currents, if there is one."""
+    quantization: Quantization
+    walk: Walk
+    samples: _Samples
+    sweep: Sweep | None
+    findings: list[Finding] = field(default_factory=list)
+    has_learned: bool = False
 
-    def take(self, block: Block, target: Array, seed: int, later: Block | None) -> None:
-        """Reconstruct a block, given the float drive at its end, and go behind it."""
-        self._fitted(block)
-        network = _network(
-            self.quantization, block, self._known, set(self._open), self._walk.fit.biases
-        )
-        if isinstance(network, Finding):
-            self.findings.append(network)
-        elif network is not None:
-            entries = {
-                source: self._potentials(source)
-                if source in self._open
-                else _joined(self._sweep.pieces(source))
-                for source in block.sources
-            }
-            found = learn(network, _task(self.quantization, block, entries, target), seed)
+    def take(self, part: Segment | Population, seed: int, steps: int, advance: Advance) -> None:
+        """Fit and learn the next part, and go behind it."""
+        names = part.populations if isinstance(part, Segment) else (part.id,)
+        behind = self.walk.branch()
+        for name in names:
+            self.quantization = behind.fitted(self.quantization, name)
+            self.quantization = behind.pass_on(self.quantization, name)
+        if not isinstance(part, Segment):
+            self.findings.append(_without_gradient(part))
+        elif (network := self._network(part)) is not None:
+            found = learning.learn(network, self._lesson(part), seed, steps, advance)
             changed = _within_bounds(self.quantization, network)
-            self.findings.append(_finding(block, found, fits=changed is not None))
+            self.findings.append(_finding(part, found, fits=changed is not None))
             self.quantization = changed or self.quantization
-        self._go_behind(block, later)
+            self.has_learned |= changed is not None and found.after < found.before
+        if self.sweep is not None:
+            for name in names:
+                self._go_behind(name, self.sweep)
 
-    def _fitted(self, block: Block) -> None:
-        """Fit the layers of a block to what they receive now."""
-        walk = self._walk.branch()
-        for name, currents in self._open.items():
-            walk.sweep.advance(self._population(name), currents)
-        for name in block.populations:
-            self.quantization = walk.fitted(self.quantization, name)
-            self._walk.drives.pop(name, None)
-            if name != block.end:
-                walk.pass_on(self.quantization, name)
+    def _go_behind(self, name: NodeId, sweep: Sweep) -> None:
+        self.quantization = self.walk.pass_on(self.quantization, name)
+        program = self.quantization.program
+        population = population_of(program, name)
+        sweep.replace_weights(program, list(program.synapses_into(population)))
+        sweep.advance(population, sweep.currents(population))
 
-    def _go_behind(self, block: Block, later: Block | None) -> None:
-        program, sweep = self.quantization.program, self._sweep
-        for name, currents in self._open.items():
-            sweep.advance(self._population(name), currents)
-        self._open = {}
-        for name in block.populations:
-            population = self._population(name)
-            sweep.replace_weights(program, list(program.synapses_into(population)))
-            currents = sweep.currents(population)
-            owned = later is not None and name in later.owned
-            if name == block.end and owned and levels_of(population) is not None:
-                self._open = {name: currents}
-            else:
-                sweep.advance(population, currents)
+    def _network(self, segment: Segment) -> SegmentNetwork | None:
+        """The segment with gradients; None where nothing could be learned."""
+        program, known = self.quantization.program, self.walk.sites
+        learns = {
+            group.id
+            for name in segment.populations
+            if name in known
+            for group in program.synapses_into(population_of(program, name))
+            if _is_learned(group, population_of(program, name), self.quantization)
+        }
+        if not learns:
+            self.findings.append(_nothing_to_learn(segment))
+            return None
+        carried = carriers(program, segment.populations)
 
-    def _population(self, name: NodeId) -> Population:
-        return population_of(self.quantization.program, name)
+        def readers(name: NodeId) -> Iterator[NodeId]:
+            for group in program.graph.consumers(name):
+                reader = program.graph.consumers(group.id)[0].id
+                yield from readers(reader) if reader in carried else [group.id]
 
-    def _potentials(self, name: NodeId) -> Int:
-        population = self._population(name)
-        bias = along_channels(population.bias.values, population.shape)
-        found: Int = _joined(self._open[name]) + bias.astype(np.int32)
+        sizes = {
+            name
+            for name in segment.populations
+            if levels_of(population_of(program, name)) is not None
+            and not population_of(program, name).relay
+            and learns.issuperset(readers(name))
+        }
+        biases = self.walk.fit.biases
+        return SegmentNetwork(program, segment.populations, learns, sizes, biases=biases)
+
+    def _lesson(self, segment: Segment) -> Lesson:
+        program, samples = self.quantization.program, self.samples
+        shapes = {
+            name: program.graph[name].shape
+            for name in segment.populations
+            if name in self.walk.sites
+        }
+        teacher = Teacher(samples.folded, samples.x, shapes)
+        outputs = {name for name in shapes if isinstance(program.graph[name], Readout)}
+        goals = self._goals(teacher, outputs, shapes.keys() - outputs)
+        judged = frozenset(goals.keys() & outputs) or frozenset(goals)
+        inputs = {node.id for node in program.inputs}
+        n, x, frames = len(samples.x), samples.x, samples.frames
+        if inputs.issuperset(segment.sources):
+            simulator = Simulator(program)
+
+            def entries(encoded: Integers) -> Entries:
+                sent = simulator.encode_inputs(encoded.astype(np.int64), 0)
+                return {name: _single(sent[name]) for name in segment.sources}
+
+            def batch(
+                chosen: npt.NDArray[np.intp], draw: np.random.Generator | None
+            ) -> tuple[Entries, dict[NodeId, Array]]:
+                seen, encoded = x[chosen], frames[chosen]
+                if draw is not None:
+                    other = draw.integers(n - learning.n_held(n), size=len(chosen))
+                    seen, encoded = mixed(draw, seen, encoded, x[other], frames[other])
+                return entries(encoded), teacher.drives(seen)
+
+        else:
+            messages = {name: _joined(self._pieces(name)) for name in segment.sources}
+
+            def batch(
+                chosen: npt.NDArray[np.intp], draw: np.random.Generator | None
+            ) -> tuple[Entries, dict[NodeId, Array]]:
+                del draw  # what reaches the segment is known of whole samples
+                there = {
+                    name: np.ascontiguousarray(sent[..., chosen], np.float32)
+                    for name, sent in messages.items()
+                }
+                return there, teacher.drives(x[chosen])
+
+        return Lesson(goals, judged, n, batch)
+
+    def _pieces(self, name: NodeId) -> list[Int]:
+        if self.sweep is None:
+            raise TypeError("a single segment reads nothing but inputs")
+        return self.sweep.pieces(name)
+
+    def _goals(
+        self, teacher: Teacher, outputs: set[NodeId], inside: set[NodeId]
+    ) -> dict[NodeId, Goal]:
+        """Of outputs, and of drives inside, which together weigh as much."""
+        program = self.quantization.program
+        drives = teacher.drives(self.samples.x[:FIRST])
+        found: dict[NodeId, Goal] = {}
+        for name in drives:
+            rectified, most = name not in outputs, teacher.most.get(name)
+            target = drives[name].astype(np.float64)
+            if rectified:
+                target = np.maximum(target, 0.0)
+            power = float(products.mean(np.square(target).ravel(), axis=0))
+            weight = 1 / len(outputs if name in outputs else inside)
+            if power > 0:
+                unit = self.quantization.numbers[name].unit
+                unit = np.broadcast_to(unit, program.graph[name].shape[:1])
+                found[name] = Goal(unit, power, weight, rectified, most)
         return found
 
 
+def _single(sent: Int) -> Array:
+    """Messages (*shape, 1, B) of the only step."""
+    return np.ascontiguousarray(sent[..., 0, :], np.float32)
+
+
 def _joined(pieces: list[Int]) -> Int:
-    """Messages (*shape, 1, B) of all samples, (N, *shape)."""
-    small = [np.moveaxis(piece[..., 0, :], -1, 0).astype(np.int32) for piece in pieces]
-    return np.concatenate(small)
-
-
-def _network(
-    quantization: Quantization,
-    block: Block,
-    known: set[NodeId],
-    entering: set[NodeId],
-    biases: bool,
-) -> BlockNetwork | Finding | None:
-    """The block with gradients; why there are none; None where nothing could be learned."""
-    program = quantization.program
-    inside = [population_of(program, name) for name in block.populations[:-1]]
-    unknown = [population.id for population in inside if levels_of(population) is None]
-    if unknown:
-        return Finding(
-            f"block that ends with '{block.end}' keeps compensated weights: '{unknown[0]}' has no"
-            " gradient",
-            code="not-reconstructed",
-        )
-    learns = {
-        group.id
-        for name in block.populations
-        if name in known
-        for group in program.synapses_into(population_of(program, name))
-        if _is_learned(group, population_of(program, name), quantization)
-    }
-    if not learns:
-        return None
-    carried = carriers(program, block.populations)
-
-    def readers(name: NodeId) -> Iterator[NodeId]:
-        for group in program.graph.consumers(name):
-            reader = program.graph.consumers(group.id)[0].id
-            yield from readers(reader) if reader in carried else [group.id]
-
-    sizes = {
-        name
-        for name in (*entering, *block.populations[:-1])
-        if not population_of(program, name).relay and learns.issuperset(readers(name))
-    }
-    return BlockNetwork(program, block.populations, learns, sizes, entering, biases=biases)
+    """Messages (*shape, 1, B) of all samples, (*shape, N)."""
+    return np.concatenate([piece[..., 0, :].astype(np.int32) for piece in pieces], axis=-1)
 
 
 def _is_learned(group: Synapses, population: Population, quantization: Quantization) -> bool:
-    """Whether rows of weights are channels, and not the integers of a user's file."""
+    """Whether rows of weights are channels of many bits, and no integers of a user's file.
+
+    Of few bits, a step is so large that gradients, which pass through rounding, mislead.
+    """
     numbers = quantization.numbers[population.id]
     rows_are_channels = isinstance(group, ConvSynapses | DenseSynapses) and (
         len(group.weight.values) == population.shape[0]
     )
-    return rows_are_channels and group.id not in numbers.given
+    few = numbers.weight_bits <= FEW_BITS
+    return rows_are_channels and not few and group.id not in numbers.given
 
 
-def _task(
-    quantization: Quantization, block: Block, entries: dict[NodeId, Int], target: Array
-) -> Task:
-    population = population_of(quantization.program, block.end)
-    levels = levels_of(population)
-    half = np.zeros(population.shape[0]) if levels is None else levels.half(levels.given)
-    unit = quantization.numbers[block.end].unit
-    return Task(entries, target, unit, half, levels is not None)
-
-
-def _within_bounds(quantization: Quantization, network: BlockNetwork) -> Quantization | None:
-    """The network with what a block has learned; None if a state could overflow."""
+def _within_bounds(quantization: Quantization, network: SegmentNetwork) -> Quantization | None:
+    """The network with what a segment has learned; None if a state could overflow."""
     synapses, populations = network.changed()
     window = quantization.program.window
     graph = quantization.program.graph.edit(replaced=[*synapses, *populations])
@@ -283,45 +327,31 @@ def _over_time(program: QuantizedGraph) -> Finding:
     )
 
 
-def _finding(block: Block, found: Learned, *, fits: bool) -> Finding:
-    if not fits:
-        return Finding(
-            f"block that ends with '{block.end}' keeps compensated weights: a state could overflow"
-            " with those that were learned",
-            code="not-reconstructed",
-        )
-    shares = [100 * error / max(found.power, TINY) for error in (found.before, found.after)]
+def _without_gradient(population: Population) -> Finding:
     return Finding(
-        f"block that ends with '{block.end}': error {shares[0]:.3g} % of its power, now"
-        f" {shares[1]:.3g} %",
-        code="reconstructed",
+        f"'{population.id}' has no gradient: what is before it and behind it is learned apart",
+        code="not-reconstructed",
     )
 
 
-def full_drives(folded: ANNGraph, x: Rows, names: Mapping[NodeId, Shape]) -> dict[NodeId, Array]:
-    """Drives of rectifiers and outputs in the float network, (N, C, H, W) float32 each.
+def _nothing_to_learn(segment: Segment) -> Finding:
+    return Finding(
+        f"what ends with '{segment.populations[-1]}' keeps compensated weights: none have more than"
+        f" {FEW_BITS} bits and are free to change",
+        code="not-reconstructed",
+    )
 
-    Args:
-        folded: the float network.
-        x: (N, *input shape) samples.
-        names: rectifiers and outputs, with the (C, H, W) of their populations.
-    """
-    sources: dict[NodeId, list[NodeId]] = {}
-    for name in names:
-        sources.setdefault(folded.graph[name].inputs[0], []).append(name)
-    operators = Reproducible(folded, x)
-    found = {name: np.empty((len(x), *shape), np.float32) for name, shape in names.items()}
 
-    def measure(piece: npt.NDArray[np.generic], start: int) -> None:
-        def observe(node: AnnNode, value: Array) -> Array:
-            for reader in sources.get(node.id, ()):
-                drives = np.moveaxis(value, -1, 0)
-                into = found[reader][start : start + len(drives)]
-                into[:] = drives.reshape(into.shape)
-            return value
-
-        ann.forward(folded, ann.batch_last(piece), observe, operators)
-
-    for _ in map_batches(measure, x, ann.piece_size(folded)):
-        pass
-    return found
+def _finding(segment: Segment, found: Learned, *, fits: bool) -> Finding:
+    last = segment.populations[-1]
+    if not fits:
+        return Finding(
+            f"what ends with '{last}' keeps compensated weights: a state could overflow with those"
+            " that were learned",
+            code="not-reconstructed",
+        )
+    return Finding(
+        f"what ends with '{last}': error {100 * found.before:.3g} % of its power, now"
+        f" {100 * found.after:.3g} %",
+        code="reconstructed",
+    )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from snn_compile.report import figures
+from snn_compile.report import cost_figures, figures
 from snn_compile.report.page.network import section_of
 
 WIDTH, HEIGHT = 232, 64
@@ -102,6 +102,9 @@ def _figures(layer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "largest fan-in", f"{layer['fan_in']:,}"
     if known("weight_bits"):
         yield "weights", f"{layer['weight_bits']} bits"
+    if known("payload_bits"):
+        bits = layer["payload_bits"]
+        yield "messages", f"{bits} bits" if bits else "spikes"
     if known("largest_potential"):
         yield "potential, proven", f"at most {layer['largest_potential']:,}"
     if known("rate") is not None:
@@ -115,7 +118,7 @@ def _figures(layer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if known("output_share") is not None:
         yield "share of the output's error", figures.percent(layer["output_share"])
     for name in ("energy", "time"):
-        if text := figures.estimate(known(name)):
+        if text := cost_figures.estimate(known(name)):
             yield {"energy": "energy", "time": "time of a step"}[name], text
 
 

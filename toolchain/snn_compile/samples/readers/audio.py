@@ -14,13 +14,13 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.files.documents import DamagedError
+from snn_compile.files.documents import DamagedError, TooLargeError, check_size, too_large
 from snn_compile.ir.graph import Shape
 from snn_compile.numerics.products import Float
 from snn_compile.recipes import AudioRecipe
 from snn_compile.samples.readers.content import Content, Request, complaint
 from snn_compile.samples.readers.decoded import DecodedRows, UnusableError
-from snn_compile.samples.readers.features import features, n_samples
+from snn_compile.samples.readers.features import features, n_bytes, n_samples
 from snn_compile.samples.readers.kept import KeptRows
 
 _FORMATS = {
@@ -172,6 +172,10 @@ def _decoder(request: Request, where: Path) -> Decoder:
             "wrong-shape",
             "state bands (or coefficients) and axes as the network was trained",
         )
+    try:
+        check_size("making features", n_bytes(recipe, prod(shape) // recipe.n_features))
+    except TooLargeError as error:
+        raise too_large(where, error) from error
     return decoder
 
 

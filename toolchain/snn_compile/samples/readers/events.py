@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.errors import UsageError
-from snn_compile.files.documents import DamagedError
+from snn_compile.files.documents import DamagedError, check_size
 from snn_compile.files.npy import structured
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Shape
 from snn_compile.samples.arrays import EVENT_KEYS
-from snn_compile.samples.events import Recordings
+from snn_compile.samples.events import EVENT_BYTES, Recordings
 from snn_compile.samples.readers.content import Content, Request, complaint
 from snn_compile.samples.readers.decoded import DecodedRows, UnusableError
 
@@ -36,11 +36,9 @@ FIELDS = {
 class OtherEventsError(UnusableError):
     """Events that the network does not take."""
 
-    code = "bad-recording"
-
     def __init__(self, error: UsageError) -> None:
         super().__init__(error.message)
-        self.hint = error.hint
+        self.code, self.hint = error.code, error.hint
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,12 @@ def events_of(stream: BinaryIO) -> dict[str, npt.NDArray[Any]]:
         return fields_of(structured(stream, "it"))
     stream.seek(0)
     size = os.fstat(stream.fileno()).st_size
+    if not size:
+        raise DamagedError("it is empty")
     if size % _BYTES:
         raise DamagedError(f"its {size:,} bytes are no whole number of events, {_BYTES} bytes each")
+    n_events = size // _BYTES
+    check_size(f"a recording of {n_events:,} events", EVENT_BYTES * n_events)
     stored = np.frombuffer(stream.read(size), np.uint8).reshape(-1, _BYTES).astype(np.int64)
     time = stored[:, 2] << 16 | stored[:, 3] << 8 | stored[:, 4]
     return {"x": stored[:, 0], "y": stored[:, 1], "p": time >> 23, "t_us": time & _TIME}

@@ -18,6 +18,8 @@ from snn_compile.recipes import AudioRecipe
 
 _LN10 = float.fromhex("0x1.26bb1bbb55516p+1")
 _TURN = float.fromhex("0x1.921fb54442d18p+2")
+_WHILE = 12
+"""Arrays of the transform's size while it is made."""
 
 
 def features(sound: Float, recipe: AudioRecipe) -> npt.NDArray[np.float32]:
@@ -44,6 +46,14 @@ def features(sound: Float, recipe: AudioRecipe) -> npt.NDArray[np.float32]:
 def n_samples(recipe: AudioRecipe, n_frames: int) -> int:
     """Number of samples in so many frames."""
     return recipe.window + (n_frames - 1) * recipe.hop
+
+
+def n_bytes(recipe: AudioRecipe, n_frames: int) -> int:
+    """Memory, at most, that the features of so many frames take while they are computed."""
+    if recipe.features == "samples":
+        return 0
+    bins, window = recipe.n_fft // 2 + 1, recipe.window
+    return 8 * (_WHILE * window * bins + n_frames * (3 * window + 4 * bins + 4 * recipe.bands))
 
 
 def _of_bands(sound: Float, recipe: AudioRecipe) -> Float:

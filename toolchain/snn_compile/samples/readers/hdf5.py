@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from snn_compile import extras, memory
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
+from snn_compile.files.chunks import check_chunks
 from snn_compile.files.documents import DamagedError, check_size, open_regular, reading
 from snn_compile.samples.readers.content import Content, Request, check_rows, complaint
 from snn_compile.samples.readers.labels import is_label
@@ -119,9 +120,10 @@ def _complaints(dataset: Any, name: str, path: Path) -> Iterator[CompileError]:
             "store numbers, a sample a row",
         )
     else:
-        chunk = prod(dataset.chunks or dataset.shape[1:]) * dataset.dtype.itemsize
+        row = prod(dataset.shape[1:]) * dataset.dtype.itemsize
         with _reading(path):
-            check_size(f"a chunk of '{name}'", chunk)
+            check_size(f"a row of '{name}'", row)
+            check_chunks(dataset, name)
             check_rows(dataset.shape[0])
             _check_stored(dataset, name)
 

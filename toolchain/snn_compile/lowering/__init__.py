@@ -6,15 +6,14 @@ network with its calibration statistics; the output is every later stage.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
 from snn_compile.codings import Coding, Correction
 from snn_compile.convert.align_paths import AlignPaths
-from snn_compile.convert.balance_thresholds import balance_thresholds
+from snn_compile.convert.balance_thresholds import balance_thresholds, shared_scales
 from snn_compile.convert.calibrate import Calibration
 from snn_compile.convert.fit_functions import fit_functions
 from snn_compile.convert.linear import Float
@@ -24,18 +23,16 @@ from snn_compile.errors import UsageError
 from snn_compile.fit import fit_passes
 from snn_compile.ir import ann as ops
 from snn_compile.ir import spiking
-from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
-from snn_compile.ir.encoding import Encoding, InputEncoding, OutputDecoding, join_encodings
+from snn_compile.ir.encoding import Encoding, OutputDecoding
 from snn_compile.ir.graph import NodeId, maps_shape
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.lowering.adjustments import adjustments
+from snn_compile.lowering.borders import decodings_of, encoding_of
 from snn_compile.options import CompileOptions
 from snn_compile.passes import PassObserver, Pipeline, no_observer
-from snn_compile.quantize.calibrate_potentials import CalibratePotentials
-from snn_compile.quantize.calibrate_resets import CalibrateResets
-from snn_compile.quantize.correct_biases import CorrectBiases
 from snn_compile.quantize.fit_layers import FitLayers, foreseen
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.reconstruction.reconstruct import Reconstruct
@@ -44,7 +41,7 @@ from snn_compile.quantize.states import MIN_STATE_BITS, STATE_BITS, States
 from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
 from snn_compile.quantize.widths import Widths
 from snn_compile.samples.arrays import Samples
-from snn_compile.samples.rows import Array, Rows, computed
+from snn_compile.samples.rows import Array, computed
 from snn_compile.sim import engine
 from snn_compile.sim.frames import encoded_rows
 from snn_compile.targets import load_target
@@ -119,7 +116,7 @@ def lower(
     convert = conversion(folded, encoding, scales, samples, options, coding, curves, drives)
     with threadpool_limits(BLAS_THREADS):
         quantization = convert(folded, observe).graph
-    if options.rounding == "reconstructed":
+    if any(isinstance(step, Reconstruct) for step in convert.steps):
         scales |= _learned_scales(quantization.network)
     return Lowering(
         folded,
@@ -143,7 +140,8 @@ def at_widths(
 ) -> Widths:
     """The network with its layers at each of several widths, not yet scheduled.
 
-    What calibrates errors of timing is left out: it needs the network as a whole.
+    What calibrates errors of timing is left out where it needs the network as a whole: resets, and
+    the biases of readouts in rate coding. Initial potentials are calibrated with the fit.
 
     Args:
         folded: the float network.
@@ -163,7 +161,7 @@ def at_widths(
     to_spiking = replace(_to_spiking(encoding, scales, options, coding), curves=curves)
     network = Pipeline.of(to_spiking).then(AlignPaths())(folded).graph
     frames = encoded_rows(encoding, samples.x)
-    adjust = _adjustments(folded, samples.x, frames, scales, options, coding)
+    adjust = adjustments(folded, samples.x, frames, scales, options, coding)
     fit = next((one for one in adjust if isinstance(one, FitLayers)), None)
     if fit is not None:
         by_spikes = coding.correction(options.relevant_to(coding.name)) is Correction.RESETS
@@ -186,7 +184,8 @@ def passes_at_bounds(
 ) -> Pipeline[ANNGraph, Quantization]:
     """The passes with thresholds at the bounds, for a quick check or a list of them."""
     encoding = encoding_of(folded, bounds, options)
-    scales = {name: activations.peak for name, activations in bounds.activations.items()}
+    peaks = {name: activations.peak for name, activations in bounds.activations.items()}
+    scales = shared_scales(folded, peaks)
     curves = _curves(folded, bounds, scales, options, coding)
     return conversion(folded, encoding, scales, samples, options, coding, curves)
 
@@ -206,7 +205,7 @@ def conversion(
     passes = Pipeline.of(to_spiking).then(AlignPaths()).then(quantize_by(options))
     if samples is not None:
         frames = encoded_rows(encoding, samples.x)
-        for adjust in _adjustments(folded, samples.x, frames, scales, options, coding):
+        for adjust in adjustments(folded, samples.x, frames, scales, options, coding):
             if isinstance(adjust, FitLayers | Reconstruct):
                 adjust = replace(adjust, drives=drives)
             passes = passes.then(adjust)
@@ -324,29 +323,6 @@ def _curves(
     )
 
 
-def encoding_of(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> Encoding:
-    """How the inputs are encoded."""
-    bits, ranges = options.input_bits, statistics.inputs
-    return join_encodings(
-        _input_encoding(node, folded.graph.consumers(node.id), *ranges[node.id], bits)
-        for node in folded.inputs
-    )
-
-
-def _input_encoding(
-    source: ops.Input, readers: Iterable[AnnNode], low: Float, high: Float, bits: int
-) -> InputEncoding:
-    """Of an input with its own grid, that grid where it has no more than ``2**bits`` levels."""
-    shape, maps = source.shape, maps_shape(source.shape)
-    if source.step is not None and source.ends is not None:
-        least, most = source.ends
-        if most - least < 1 << bits:
-            return InputEncoding(source.step.astype(np.float64), least, most, shape, maps)
-    if any(isinstance(r, ops.Conv | ops.Dense) and r.step is not None for r in readers):
-        low, high = low.min(keepdims=True), high.max(keepdims=True)  # one unit keeps integers
-    return InputEncoding.spanning(low, high, bits, shape, maps)
-
-
 def _to_spiking(
     encoding: Encoding,
     scales: Mapping[NodeId, Float],
@@ -355,70 +331,3 @@ def _to_spiking(
 ) -> ToSpiking:
     arrival = InputCoding(options.input) if options.input else None
     return ToSpiking(coding, scales, encoding, arrival, options.seed)
-
-
-def _adjustments(
-    folded: ANNGraph,
-    x: Rows,
-    frames: Rows,
-    scales: Mapping[NodeId, Float],
-    options: CompileOptions,
-    coding: Coding,
-) -> Iterator[FitLayers | Reconstruct | CorrectBiases | CalibratePotentials | CalibrateResets]:
-    """Passes that calibrate errors of rounding and of timing, in order.
-
-    A quantized file states every integer: nothing is left to fit where its grids are kept.
-    """
-    asked = any(options.is_given(name) for name in ("bias_correction", "rounding"))
-    if coding.payloads and not asked and _is_quantized(folded, coding.levels):
-        return
-    options = options.relevant_to(coding.name)
-    correction = coding.correction(options)
-    if correction is Correction.RESETS:
-        resets = CalibrateResets(folded, x, frames, scales)
-        if options.reset_calibration:
-            yield resets  # only then do counts represent activations, so that weights can be fitted
-        if options.rounding != "nearest":
-            refits = options.reset_calibration
-            yield FitLayers(folded, x, frames, biases=False, refits=refits)
-            if refits:
-                yield resets
-        return
-    # Weights and potentials compensate different parts of a timing error: what depends on the input
-    # and what does not. Biases would compensate the second once more.
-    potentials = options.potential_calibration and correction is Correction.POTENTIALS
-    biases = options.bias_correction and not potentials
-    reconstructs = options.rounding == "reconstructed"
-    if options.rounding != "nearest" and not (reconstructs and coding.single_step):
-        yield FitLayers(folded, x, frames, biases, starts=scales if potentials else None)
-    if reconstructs:
-        yield Reconstruct(folded, x, frames, biases)
-    if potentials:
-        yield CalibratePotentials(folded, x, frames, scales, options.bias_correction)
-    elif options.bias_correction and options.rounding == "nearest":
-        yield CorrectBiases(folded, x, frames)
-
-
-def _is_quantized(folded: ANNGraph, levels: int) -> bool:
-    """Whether all layers have the integers of a file, and all populations its grids."""
-    layers = [node for node in folded.graph if isinstance(node, ops.Conv | ops.Dense)]
-    owners = [n for n in folded.graph if isinstance(n, ops.Activation) and n.like is None]
-    return (
-        any(layer.step is not None for layer in layers)
-        and bool(owners)
-        and all(node.on_own_grid(levels) for node in owners)
-    )
-
-
-def decodings_of(
-    folded: ANNGraph, quantization: Quantization, coding: Coding
-) -> dict[NodeId, OutputDecoding]:
-    """Decodings of the readouts, which sum a whole window: a step represents the mean over steps.
-
-    Where activations are counts or payloads, the sum itself is the answer.
-    """
-    n_steps = 1 if coding.single_step else coding.window.n_steps
-    return {
-        output.id: OutputDecoding(quantization.numbers[output.id].unit / n_steps, output.shape)
-        for output in folded.outputs
-    }
