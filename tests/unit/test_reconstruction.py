@@ -257,8 +257,9 @@ def test_answers_to_fresh_samples_come_nearer():
     assert error(reconstructed(case).graph) < error(compensated(case))
 
 
-def test_the_spiking_network_has_the_learned_levels(few):
+def test_the_spiking_network_has_the_learned_levels(monkeypatch):
     """Its levels are those of the program, and without rounding it still computes the same."""
+    monkeypatch.setattr(learning, "STEPS", 120)
     case = made(NETWORKS["residual"](), Sync(2), bits=8, n=160)
     before, after = case.quantization, reconstructed(case).graph
     n_changed = 0
