@@ -25,6 +25,22 @@ def set_weights(net, node_id, values):
     net.nodes[index] = replace(net.nodes[index], weight=QTensor(values, QFormat(8)))
 
 
+def send_sums(net, synapses, frame):
+    """Graded neurons whose payloads are, for one frame, other numbers from 0 to 252 in a row."""
+    node = net[synapses]
+    sums = reference.SynapseOperator(node, (0, 255))(frame[..., None, None], np.int64)[..., 0, 0]
+    wanted = np.arange(sums.size).reshape(sums.shape) % 253
+    net.neurons("graded", synapses)
+    channels = sums.shape[0]
+    net.nodes[-1] = replace(
+        net.nodes[-1],
+        multiplier=QTensor(np.full(channels, 2048), QFormat(12, signed=False)),
+        shift=QTensor(np.full(channels, 11), QFormat(6, signed=False)),
+        bias=QTensor.of(wanted - sums),
+    )
+    net.neurons("readout", net.dense(net.nodes[-1].id, 2))
+
+
 @pytest.mark.parametrize("kind", ["graded", "clip-floor", "readout"])
 @pytest.mark.parametrize(
     ("channels", "n_out", "size", "padding", "low"),
@@ -61,9 +77,9 @@ def test_the_largest_sums_of_squares(signs):
     synapses = net.conv(INPUT, 64, geometry=Geometry(padding=(1, 1, 1, 1)))
     weight = np.where(np.indices((3, 3)).sum(axis=0) % 2, signs[0], signs[1])
     set_weights(net, synapses, np.broadcast_to(weight, (64, 112, 3, 3)).copy())
-    net.neurons("readout", synapses)
     frames = np.full((2, 112, 16, 16), 255)
     frames[1, :, ::2] = 0
+    send_sums(net, synapses, frames[0])
     assert_equal(net.build(), frames)
 
 
@@ -71,8 +87,9 @@ def test_squares_only_where_64_times_a_sum_fits():
     net = Builder(0, (128, 16, 16))
     synapses = net.conv(INPUT, 64, geometry=Geometry(padding=(1, 1, 1, 1)))
     set_weights(net, synapses, np.full((64, 128, 3, 3), 127))
-    net.neurons("readout", synapses)
-    assert_equal(net.build(), np.full((1, 128, 16, 16), 255))
+    frames = np.full((1, 128, 16, 16), 255)
+    send_sums(net, synapses, frames[0])
+    assert_equal(net.build(), frames)
 
 
 @pytest.mark.parametrize("weight", [1, 2])
