@@ -24,7 +24,16 @@ from snn_compile.ir.models import registry
 from snn_compile.options import CompileOptions
 from snn_compile.options.declared import options_of
 from snn_compile.pipeline import replay, values
-from snn_compile.report import cost_schema, resource_schema, schema, tune_schema
+from snn_compile.report import (
+    budget_schema,
+    cost_schema,
+    observed_schema,
+    output_schema,
+    resource_schema,
+    schema,
+    tail_schema,
+    tune_schema,
+)
 from snn_compile.sweep import schema as sweep_schema
 
 TABLE = Path(__file__).with_name("wire_names.tsv")
@@ -52,7 +61,16 @@ def table() -> Iterator[str]:
     for kind in sorted(values.PASSES, key=lambda kind: kind.__name__):
         yield f"pass {kind.name}, $type {kind.__name__}: {words_of(kind)}"
     documents = (
-        (schema, cost_schema, resource_schema, tune_schema),
+        (
+            schema,
+            budget_schema,
+            cost_schema,
+            observed_schema,
+            output_schema,
+            resource_schema,
+            tail_schema,
+            tune_schema,
+        ),
         (header,),
         (sealed,),
         (replay,),

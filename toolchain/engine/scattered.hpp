@@ -9,26 +9,41 @@ SNN_INLINE int64_t shifted(int64_t sum, int exponent) {
     return exponent >= 0 ? sum * (int64_t(1) << exponent) : sum >> -exponent;
 }
 
+// Calls f with the lane of the map and the value of each message of a step that is not 0.
+template <class F>
+SNN_INLINE void each_message(const Population &source, const Messages &m, int t, F f) {
+    const Shape &s = source.shape;
+    const size_t row = size_t(s.width) * s.padded;
+    if (source.spikes()) {
+        for (int sign = 0; sign < m.signs; ++sign) {
+            const uint64_t *words = m.map(s, t, sign);
+            for (int y = 0; y < s.height; ++y)
+                for (size_t i = 0; i < s.row_words(); ++i)
+                    for (uint64_t word = *words++, at = y * row + i * 64; word; word &= word - 1)
+                        f(at + __builtin_ctzll(word), sign ? -1 : 1);
+        }
+        return;
+    }
+    for (int y = 0; y < s.height; ++y)
+        for (int x = 0; x < s.width; ++x)
+            for (int c = 0; c < s.channels; ++c)
+                if (const int64_t value = m.value(s, t, y, x, c))
+                    f(y * row + size_t(x) * s.padded + c, value);
+}
+
 // Sums of the groups that cannot be computed pixel by pixel, into (steps, lanes) of the whole map.
 inline void scatter(const Group &g, const Population &source, const Messages &m, int steps,
                     int32_t *to) {
-    const Shape &s = source.shape;
     const size_t lanes = g.out.lanes();
     std::vector<int32_t> sums(g.given.exponent ? lanes : 0);
     for (int t = 0; t < steps; ++t, to += lanes) {
         int32_t *into = g.given.exponent ? sums.data() : to;
         const int from_step = source.given.held ? 0 : t;
         std::fill(sums.begin(), sums.end(), 0);
-        for (int y = 0; y < s.height; ++y)
-            for (int x = 0; x < s.width; ++x)
-                for (int c = 0; c < s.channels; ++c) {
-                    const int64_t value = source.spikes() ? m.spike(s, from_step, y, x, c)
-                                                          : m.value(s, from_step, y, x, c);
-                    if (!value) continue;
-                    const size_t lane = (size_t(y) * s.width + x) * s.padded + c;
-                    for (int64_t k = g.column[lane]; k < g.column[lane + 1]; ++k)
-                        into[g.target[k]] += int32_t(g.weight[k] * value);
-                }
+        each_message(source, m, source.given.held ? 0 : t, [&](size_t lane, int64_t value) {
+            for (int64_t k = g.column[lane]; k < g.column[lane + 1]; ++k)
+                into[g.target[k]] += int32_t(g.weight[k] * value);
+        });
         for (size_t i = 0; i < sums.size(); ++i)
             to[i] += int32_t(shifted(sums[i], g.given.exponent));
     }

@@ -18,8 +18,8 @@ from snn_compile.sim.kernels import Array
 
 STEPS = 300
 """Steps of a segment, unless they would take more than ``WORK``."""
-BATCH, MIXED = 32, 16
-"""Samples of a step, and how many of them, the first ones, are mixtures."""
+BATCH = 32
+"""Samples of a step; all are mixtures."""
 WORK = 1 << 40
 """Multiplications of the network that a compilation spends on learning, forward passes alone."""
 HELD_OUT = 8
@@ -34,7 +34,7 @@ AVERAGE_DECAY, WARM_UP = 0.98, 10
 """The average of n steps looks back on at most a share (n + 1) / (n + 10) of them."""
 TINY = 1e-30
 PIECE = 1 << 26
-"""Values that pass the segment at once; one kind of samples."""
+"""Values that pass the segment at once; half a batch at most."""
 
 Entries = dict[NodeId, Array]
 Advance = Callable[[int], None]
@@ -134,8 +134,7 @@ def learn(
         chosen = draw.integers(seen, size=BATCH)
         slopes: Values = {}
         for start in range(0, BATCH, size):
-            mixes = draw if start < MIXED else None
-            found = _slopes(network, lesson, chosen[start : start + size], mixes)
+            found = _slopes(network, lesson, chosen[start : start + size], draw)
             for name, slope in found.items():
                 slopes[name] = slopes[name] + slope if name in slopes else slope
         adam.move(current, slopes, 0.5 + 0.5 * _cosine(step / steps))
@@ -171,7 +170,7 @@ def _slopes(
     network: SegmentNetwork,
     lesson: Lesson,
     chosen: npt.NDArray[np.intp],
-    draw: np.random.Generator | None,
+    draw: np.random.Generator,
 ) -> Values:
     """Gradient of the weighted errors of some samples, summed."""
     entries, targets = lesson.batch(chosen, draw)
