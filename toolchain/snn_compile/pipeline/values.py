@@ -78,8 +78,6 @@ PASSES = (
     LowerMaxPool,
     InsertRectifiers,
     IsolateOperands,
-    JoinRectifiers,
-    SumOfRectifiers,
     LayOut,
     RefineStatistics,
     SetPayloads,
