@@ -148,9 +148,7 @@ def test_a_budget_is_reported_as_the_widths_that_it_chose(network):
 def test_reconstruction_is_reported_where_it_was_used(network):
     path, images = network
     found, other = (
-        compile_model(
-            path, calibrate=images, coding="sync", timesteps=3, weight_bits=3, emit=(), rounding=one
-        )
+        compile_model(path, calibrate=images, coding="sync", timesteps=1, emit=(), rounding=one)
         for one in ("reconstructed", "compensated")
     )
     assert found.report["options"]["rounding"]["value"] == "reconstructed"
