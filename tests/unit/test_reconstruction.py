@@ -25,7 +25,7 @@ from snn_compile.quantize.reconstruction.network import SegmentNetwork
 from snn_compile.quantize.reconstruction.reconstruct import Reconstruct
 from snn_compile.quantize.reconstruction.segments import Segment, segments_of
 from snn_compile.quantize.reconstruction.synapses import Fixed, Learned
-from snn_compile.quantize.reconstruction.teacher import Teacher, mixed
+from snn_compile.quantize.reconstruction.teacher import Teacher, mirrored, mixed
 from snn_compile.quantize.sites import rectifiers_and_outputs
 from snn_compile.sim import ann, bounds, reference
 
@@ -359,6 +359,27 @@ def test_mixtures_are_between_two_samples(shape):
                 patch = np.s_[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
                 assert (one[patch] == second[patch]).all()
     assert seen == ({False} if len(shape) == 2 else {False, True})
+
+
+def test_mirrored_samples_are_turned_with_their_codes():
+    draw = np.random.default_rng(1)
+    x = draw.integers(-100, 100, (32, 2, 3, 4))
+    real, encoded = mirrored(draw, x, x.astype(np.int16))
+    assert (real == encoded).all()
+    turned = (real == x[..., ::-1]).all(axis=(1, 2, 3))
+    assert (real[~turned] == x[~turned]).all()
+    assert 0 < turned.sum() < len(x)
+
+
+def test_samples_are_mirrored_if_answers_stay():
+    net = Net((2, 4, 5))
+    net.dense(net.flatten(INPUT), 3)
+    folded = net.build()
+    x = np.random.default_rng(2).normal(size=(8, 2, 4, 5))
+    (output,) = rectifiers_and_outputs(folded)
+    teacher = Teacher(folded, x, {output: (3, 1, 1)})
+    assert teacher.answers_mirrored(x + x[..., ::-1], [output])
+    assert not teacher.answers_mirrored(x, [output])
 
 
 def test_the_teacher_is_the_float_network():

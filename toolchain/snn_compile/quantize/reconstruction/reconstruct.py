@@ -32,7 +32,7 @@ from snn_compile.quantize.reconstruction.learning import Advance, Entries, Goal,
 from snn_compile.quantize.reconstruction.levels import levels_of
 from snn_compile.quantize.reconstruction.network import SegmentNetwork, carriers, population_of
 from snn_compile.quantize.reconstruction.segments import Segment, segments_of
-from snn_compile.quantize.reconstruction.teacher import Integers, Numbers, Teacher, mixed
+from snn_compile.quantize.reconstruction.teacher import Integers, Numbers, Teacher, mirrored, mixed
 from snn_compile.quantize.shared_drives import SharedDrives
 from snn_compile.quantize.sweep import Sweep
 from snn_compile.samples.rows import Rows
@@ -197,13 +197,19 @@ class _Way:
                 sent = simulator.encode_inputs(encoded.astype(np.int64), 0)
                 return {name: _single(sent[name]) for name in segment.sources}
 
+            maps = x.shape == frames.shape and x.shape[-1] > 1
+            mirrors = maps and teacher.answers_mirrored(x[:FIRST], sorted(judged))
+
             def batch(
                 chosen: npt.NDArray[np.intp], draw: np.random.Generator | None
             ) -> tuple[Entries, dict[NodeId, Array]]:
                 seen, encoded = x[chosen], frames[chosen]
                 if draw is not None:
                     other = draw.integers(n - learning.n_held(n), size=len(chosen))
-                    seen, encoded = mixed(draw, seen, encoded, x[other], frames[other])
+                    pair = (seen, encoded), (x[other], frames[other])
+                    if mirrors:
+                        pair = mirrored(draw, *pair[0]), mirrored(draw, *pair[1])
+                    seen, encoded = mixed(draw, *pair[0], *pair[1])
                 return entries(encoded), teacher.drives(seen)
 
         else:
