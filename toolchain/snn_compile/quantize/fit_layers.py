@@ -24,7 +24,6 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics.products import mean
 from snn_compile.passes import PassResult, counted
 from snn_compile.quantize.calibrate_potentials import ROUNDS, MeanCounts
-from snn_compile.quantize.fit_layer import FEW_BITS as FEW_BITS
 from snn_compile.quantize.fit_layer import Fields, Layer, total
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.refit import Moments

@@ -25,7 +25,8 @@ from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.numerics import products
 from snn_compile.passes import Finding, PassResult, counted
-from snn_compile.quantize.fit_layers import FEW_BITS, MAX_SAMPLES, FitLayers, Walk
+from snn_compile.quantize.fit_layer import FEW_BITS
+from snn_compile.quantize.fit_layers import MAX_SAMPLES, FitLayers, Walk
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.reconstruction import learning
 from snn_compile.quantize.reconstruction.learning import Advance, Entries, Goal, Learned, Lesson
