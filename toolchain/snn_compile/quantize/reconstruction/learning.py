@@ -65,13 +65,11 @@ class Goal:
         found = found.astype(np.float32, copy=False)
         if not self.rectified:
             return found - target
-        np.maximum(found, 0, out=found, where=target <= 0)
-        target = np.maximum(target, 0)
+        found -= np.clip(target, 0, None if self.most is None else column(self.most, target))
+        unread = (target <= 0) & (found < 0)
         if self.most is not None:
-            most = column(self.most, target)
-            np.minimum(found, most, out=found, where=target >= most)
-            target = np.minimum(target, most)
-        found -= target
+            unread |= (target >= column(self.most, target)) & (found > 0)
+        found *= ~unread
         return found
 
 

@@ -7,7 +7,9 @@ copied but the map with its padding.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 from math import prod
 from typing import Protocol
 
@@ -60,7 +62,10 @@ def receptive(group: Synapses, source: Shape) -> Receptive:
         return Dense(group, source)
     if not isinstance(group, ConvSynapses):
         raise TypeError(f"'{group.id}' has no gradient")
-    return Maps(group, source) if group.geometry.groups == 1 else Grouped(group, source)
+    n_groups, n_out = group.geometry.groups, len(group.weight.values)
+    if n_groups == 1:
+        return Maps(group, source)
+    return (Depthwise if n_groups == source[0] == n_out else Grouped)(group, source)
 
 
 class Dense(Receptive):
@@ -164,7 +169,7 @@ class Maps(Receptive):
 
     def slope(self, gradient: Array, fields: Fields, chunk: int) -> Float:
         """Gradient of the weights, of which so many products are added in their type, (R, K)."""
-        flat = _by_row(gradient)
+        flat = by_row(gradient)
         found = np.concatenate([_inner(matrices, flat, chunk) for matrices in fields])
         height, width = self._taps
         if len(fields) == width:
@@ -176,7 +181,7 @@ class Maps(Receptive):
     def back(self, weight: Array, gradient: Array) -> Array:
         """Gradient of the messages, (C, H, W, B)."""
         if self._reverse is None:
-            flat = blas(weight.T, _by_row(gradient))  # (H', C * taps, W' * B)
+            flat = blas(weight.T, by_row(gradient))  # (H', C * taps, W' * B)
             shape = (len(flat), self._n_in, prod(self._taps), *gradient.shape[2:])
             by_tap = flat.reshape(shape).transpose(2, 1, 0, 3, 4)
             return _scattered(by_tap, self._source, self._taps, self._geometry)
@@ -222,8 +227,8 @@ class Grouped(Receptive):
     def slope(self, gradient: Array, fields: Fields, chunk: int) -> Float:
         """Gradient of the weights, of which so many products are added in their type, (R, K)."""
         flat = self._by_group(gradient.reshape(len(gradient), -1))
-        pairs = zip(fields[0], flat, strict=True)
-        return np.concatenate([_inner(of[None], at[None], chunk).T for of, at in pairs])
+        found = _inner(fields[0][None], flat[None], chunk).swapaxes(1, 2)
+        return found.reshape(len(gradient), -1)
 
     def back(self, weight: Array, gradient: Array) -> Array:
         """Gradient of the messages, (C, H, W, B)."""
@@ -237,11 +242,39 @@ class Grouped(Receptive):
         return rows.reshape(self._n_groups, -1, rows.shape[1])
 
 
+class Depthwise(Grouped):
+    """What a convolution reads whose kernels see one channel, each another one."""
+
+    def fields(self, x: Array) -> Fields:
+        """What each tap reads, (C, H', W', B)."""
+        padded = _padded(x, self._geometry.padding).swapaxes(0, 1)
+        return [view for _, _, view in kernels.tap_views(padded, self._taps, self._geometry)]
+
+    def times(self, weight: Array, fields: Fields) -> Array:
+        """Weighted sums, (O, H', W', B)."""
+        (first, at), *others = zip(fields, weight.T[..., None, None, None], strict=True)
+        found: Array = first * at
+        for view, values in others:
+            found += view * values
+        return found
+
+    def slope(self, gradient: Array, fields: Fields, chunk: int) -> Float:
+        """Gradient of the weights, of which so many products are added in their type, (R, K)."""
+        flat = by_row(gradient)[:, :, None]
+        by_tap = [_inner(by_row(view)[:, :, None], flat, chunk) for view in fields]
+        return np.stack(by_tap, axis=1).reshape(len(gradient), -1)
+
+    def back(self, weight: Array, gradient: Array) -> Array:
+        """Gradient of the messages, (C, H, W, B)."""
+        by_tap = (gradient * values for values in weight.T[..., None, None, None])
+        return _scattered(by_tap, self._source, self._taps, self._geometry)
+
+
 def _largest(weight: Float) -> float:
     return float(np.abs(weight).sum(axis=1).max(initial=0))
 
 
-def _by_row(x: Array) -> Array:
+def by_row(x: Array) -> Array:
     """(H, C, W * B), of (C, H, W, B)."""
     return x.swapaxes(0, 1).reshape(x.shape[1], len(x), -1)
 
@@ -307,32 +340,35 @@ def _sums(weight: Array, fields: Fields, geometry: Geometry, width: int) -> Arra
 
 
 def _inner(left: Array, right: Array, chunk: int) -> Float:
-    """The products (H, K, P) x (H, O, P), summed over H and P, (K, O).
+    """The products (H, ..., K, P) x (H, ..., O, P), summed over H and P, (..., K, O).
 
     So many products are added up in their type, the rest in float64.
     """
-    chunk = min(chunk, left.shape[2])
-    whole = left.shape[2] // chunk * chunk
+    chunk = min(chunk, left.shape[-1])
+    whole = left.shape[-1] // chunk * chunk
 
     def cut(matrices: Array) -> Array:
-        by_chunk = matrices[..., :whole].reshape(*matrices.shape[:2], -1, chunk)
-        return by_chunk.swapaxes(1, 2)
+        by_chunk = matrices[..., :whole].reshape(*matrices.shape[:-1], -1, chunk)
+        return by_chunk.swapaxes(-2, -3)
 
-    found: Float = blas(cut(left), cut(right).swapaxes(2, 3)).sum(axis=(0, 1), dtype=np.float64)
-    if whole < left.shape[2]:
-        rest = blas(left[..., whole:], right[..., whole:].swapaxes(1, 2))
+    parts = blas(cut(left), cut(right).swapaxes(-1, -2))
+    found: Float = parts.sum(axis=(0, -3), dtype=np.float64)
+    if whole < left.shape[-1]:
+        rest = blas(left[..., whole:], right[..., whole:].swapaxes(-1, -2))
         found += rest.sum(axis=0, dtype=np.float64)
     return found
 
 
-def _scattered(by_tap: Array, source: Shape, taps: Pair, geometry: Geometry) -> Array:
-    """Sums (C, H, W, B) of what taps send back, (taps, C, H', W', B)."""
+def _scattered(by_tap: Iterable[Array], source: Shape, taps: Pair, geometry: Geometry) -> Array:
+    """Sums (C, H, W, B) of what each tap sends back, (C, H', W', B)."""
+    by_tap = iter(by_tap)
+    first = next(by_tap)
     channels, height, width = source
     top, left, bottom, right = (max(side, 0) for side in geometry.padding)
-    size = height + top + bottom, channels, width + left + right, by_tap.shape[-1]
-    whole = np.zeros(size, by_tap.dtype).swapaxes(0, 1)
+    size = height + top + bottom, channels, width + left + right, first.shape[-1]
+    whole = np.zeros(size, first.dtype).swapaxes(0, 1)
     padded = kernels.pad(whole, tuple(min(side, 0) for side in geometry.padding))
     views = kernels.tap_views(padded, taps, geometry)
-    for (_, _, view), arrived in zip(views, by_tap, strict=True):
+    for (_, _, view), arrived in zip(views, chain([first], by_tap), strict=True):
         view += arrived
     return whole[:, top : top + height, left : left + width]

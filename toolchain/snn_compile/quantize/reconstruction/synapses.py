@@ -14,8 +14,8 @@ import numpy as np
 from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.graph import Shape
 from snn_compile.ir.quantized import ConvSynapses, DenseSynapses, Synapses
-from snn_compile.numerics.products import Float, bit_length
-from snn_compile.quantize.reconstruction.receptive import Fields, receptive
+from snn_compile.numerics.products import Float, bit_length, blas
+from snn_compile.quantize.reconstruction.receptive import Fields, by_row, receptive
 from snn_compile.sim.kernels import Array, exact_dtype
 
 SINGLE_BITS, DOUBLE_BITS = 24, 53
@@ -28,7 +28,7 @@ CHUNK_BITS = 6
 
 def on_grid(gradient: Array, bits: int) -> Array:
     """A gradient rounded to so many bits of its largest magnitude, at most 22."""
-    largest = np.abs(gradient).max(initial=0)
+    largest = max(gradient.max(initial=0), -gradient.min(initial=0))
     mantissa = SINGLE_BITS if gradient.dtype == np.float32 else DOUBLE_BITS
     # Adding a number whose last bit is worth a step rounds; subtracting it again is exact.
     shift = np.ldexp(1.5, int(bit_length(largest)) - bits + mantissa - 1)
@@ -38,9 +38,13 @@ def on_grid(gradient: Array, bits: int) -> Array:
 
 
 def total(values: Array) -> Float:
-    """Sum of each channel of (C, ...) values, with the same bits everywhere, (C,)."""
-    flat = on_grid(values, 20).reshape(len(values), -1)
-    found: Float = flat.sum(axis=1, dtype=np.float64)
+    """Sum of each channel of (C, H, W, B) values, with the same bits everywhere, (C,)."""
+    rows = by_row(values)
+    bits = SINGLE_BITS - _length(rows.shape[-1])
+    if bits < GRADIENT_BITS:
+        rows, bits = rows.astype(np.float64), 2 * GRADIENT_BITS
+    sums = blas(on_grid(rows, bits), np.ones(rows.shape[-1], rows.dtype))
+    found: Float = sums.sum(axis=0, dtype=np.float64)
     return found
 
 
