@@ -150,8 +150,7 @@ def learn(
 
 
 def _rate(network: SegmentNetwork) -> float:
-    sizes = [of.most for name, of in network.levels.items() if not network.populations[name].relay]
-    return min(RATE / max(sizes, default=1), MOST_RATE)
+    return min(RATE / network.most, MOST_RATE)
 
 
 def _copy(parameters: Values) -> Values:

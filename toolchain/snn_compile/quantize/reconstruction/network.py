@@ -125,6 +125,12 @@ class SegmentNetwork:
             self._types[name] = type_of(groups, self.bias(name))
 
     @property
+    def most(self) -> int:
+        """The largest number of levels, relays aside."""
+        found = (of.most for name, of in self.levels.items() if not self.populations[name].relay)
+        return max(found, default=1)
+
+    @property
     def largest(self) -> int:
         """Values of the receptive fields of all groups, for one sample."""
         found = 0

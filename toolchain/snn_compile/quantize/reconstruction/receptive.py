@@ -270,7 +270,7 @@ class Depthwise(Grouped):
         return _scattered(by_tap, self._source, self._taps, self._geometry)
 
 
-def _largest(weight: Float) -> float:
+def _largest(weight: Array) -> float:
     return float(np.abs(weight).sum(axis=1).max(initial=0))
 
 
@@ -310,8 +310,7 @@ def _fields(x: Array, taps: Pair, geometry: Geometry) -> Fields:
 
 def _padded(x: Array, padding: tuple[int, int, int, int]) -> Array:
     """Rows (H, C, W, B) of a map with a border or cropped, contiguous."""
-    x = kernels.pad(x, tuple(min(side, 0) for side in padding))
-    rows = x.swapaxes(0, 1)
+    rows = _cropped(x, padding).swapaxes(0, 1)
     top, left, bottom, right = (max(side, 0) for side in padding)
     if not (top or left or bottom or right):
         return np.ascontiguousarray(rows)
@@ -320,6 +319,12 @@ def _padded(x: Array, padding: tuple[int, int, int, int]) -> Array:
     found = np.zeros(size, x.dtype)
     found[top : top + height, :, left : left + width] = rows
     return found
+
+
+def _cropped(x: Array, padding: tuple[int, int, int, int]) -> Array:
+    """A view of what negative padding leaves of (C, H, W, B)."""
+    top, left, bottom, right = (max(-side, 0) for side in padding)
+    return x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
 
 
 def _parts(weight: Array, geometry: Geometry) -> list[Array]:
@@ -367,8 +372,7 @@ def _scattered(by_tap: Iterable[Array], source: Shape, taps: Pair, geometry: Geo
     top, left, bottom, right = (max(side, 0) for side in geometry.padding)
     size = height + top + bottom, channels, width + left + right, first.shape[-1]
     whole = np.zeros(size, first.dtype).swapaxes(0, 1)
-    padded = kernels.pad(whole, tuple(min(side, 0) for side in geometry.padding))
-    views = kernels.tap_views(padded, taps, geometry)
+    views = kernels.tap_views(_cropped(whole, geometry.padding), taps, geometry)
     for (_, _, view), arrived in zip(views, chain([first], by_tap), strict=True):
         view += arrived
     return whole[:, top : top + height, left : left + width]

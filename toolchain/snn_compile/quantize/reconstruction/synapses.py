@@ -43,8 +43,8 @@ def total(values: Array) -> Float:
     bits = SINGLE_BITS - _length(rows.shape[-1])
     if bits < GRADIENT_BITS:
         rows, bits = rows.astype(np.float64), 2 * GRADIENT_BITS
-    sums = blas(on_grid(rows, bits), np.ones(rows.shape[-1], rows.dtype))
-    found: Float = sums.sum(axis=0, dtype=np.float64)
+    sums = blas(on_grid(rows, bits), np.ones((rows.shape[-1], 1), rows.dtype))
+    found: Float = sums[..., 0].sum(axis=0, dtype=np.float64)
     return found
 
 
