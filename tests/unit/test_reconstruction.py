@@ -187,6 +187,7 @@ def test_gradients_of_biases_are_differences(name, monkeypatch):
             values = []
             for sign in (1, -1):
                 network.parameters[key][channel] += sign * step
+                network.use(network.parameters)
                 values.append((network.forward(entry)[last] * slope).sum())
                 network.parameters[key][channel] -= sign * step
             assert found[key][channel] == pytest.approx(

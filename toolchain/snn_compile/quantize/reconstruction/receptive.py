@@ -113,6 +113,7 @@ class Sparse(Dense):
         weight = group.weight.values.astype(np.float64)
         size = (len(group.indptr) - 1, prod(source))
         self._matrix = csr_array((weight, group.indices, group.indptr), size)
+        self._scale = 2.0**group.exponent
 
     def largest_sum(self, weight: Float) -> float:
         """Largest sum of the magnitudes of a neuron's weights."""
@@ -127,15 +128,15 @@ class Sparse(Dense):
     def times(self, weight: Array, fields: Fields) -> Array:
         """Weighted sums, (O, H', W', B)."""
         del weight
-        found: Array = (self._matrix @ fields[0].astype(np.float64)).astype(fields[0].dtype)
-        return found.reshape(*self._shape, -1)
+        found = self._matrix @ fields[0].astype(np.float64) * self._scale
+        return found.astype(fields[0].dtype).reshape(*self._shape, -1)
 
     def back(self, weight: Array, gradient: Array) -> Array:
         """Gradient of the messages, (C, H, W, B)."""
         del weight
         flat = gradient.reshape(-1, gradient.shape[-1]).astype(np.float64)
-        found: Array = (self._matrix.T @ flat).astype(gradient.dtype)
-        return found.reshape(*self._source, -1)
+        found = self._matrix.T @ flat * self._scale
+        return found.astype(gradient.dtype).reshape(*self._source, -1)
 
 
 class Maps(Receptive):
