@@ -300,6 +300,12 @@ def percent(share: float | None) -> str:
     return f"{100 * share:.1f} %" if share and share < 0.995 else f"{100 * share:.0f} %"
 
 
+def drive_error(layer: Mapping[str, Any]) -> str:
+    """Error of a layer's drive before and after reconstruction, in percent of its power."""
+    found = layer.get("drive_error")
+    return f"{100 * found['before']:.3g} to {100 * found['after']:.3g} %" if found else ""
+
+
 def where(divergence: Any) -> str:
     """The first difference between two traces, in a line."""
     if not isinstance(divergence, Mapping):
