@@ -55,7 +55,7 @@ def test_the_report_has_errors_of_drives(compiled):
     assert found["logits"]["after"] < found["logits"]["before"]
     words = {name: figures.drive_error({"drive_error": errors}) for name, errors in found.items()}
     assert words["logits"] == (
-        f"{100 * found['logits']['before']:.3g} to {100 * found['logits']['after']:.3g} %"
+        f"{100 * found['logits']['before']:.3g} %, learned {100 * found['logits']['after']:.3g} %"
     )
     table = tables.layers(report)
     assert {row.cells[0]: row.cells[-1] for row in table.rows} == words

@@ -188,7 +188,7 @@ def _show_folder(path: Path, signer: Path | None, text: Path | None) -> None:
     names = ["layer", "operator", "shape", "neurons", "synapses", "bits", "threshold", "rate"]
     layers = report.get("layers", [])
     learned = any("drive_error" in layer for layer in layers)
-    table = _table(*names, *["drive error, learned"] * learned)
+    table = _table(*names, *["drive error"] * learned)
     for layer in layers:
         table.add_row(
             layer["name"],

@@ -303,7 +303,9 @@ def percent(share: float | None) -> str:
 def drive_error(layer: Mapping[str, Any]) -> str:
     """Error of a layer's drive before and after reconstruction, in percent of its power."""
     found = layer.get("drive_error")
-    return f"{100 * found['before']:.3g} to {100 * found['after']:.3g} %" if found else ""
+    if not found:
+        return ""
+    return f"{100 * found['before']:.3g} %, learned {100 * found['after']:.3g} %"
 
 
 def where(divergence: Any) -> str:

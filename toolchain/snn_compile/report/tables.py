@@ -171,6 +171,6 @@ def layers(report: Mapping[str, Any]) -> Table:
         "spikes": lambda layer: _count(layer.get("spikes_per_inference")),
     }
     if any("drive_error" in layer for layer in found):  # --rounding reconstructed
-        columns["drive error, learned"] = figures.drive_error
+        columns["drive error"] = figures.drive_error
     rows = [Row(tuple(told(layer) for told in columns.values())) for layer in found]
     return Table("layers", tuple(columns), tuple(rows))
