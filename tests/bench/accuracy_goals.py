@@ -14,11 +14,11 @@ takes: steps, spikes, microjoules, and cores of Loihi 2, by the tool's own bill.
 unlabelled images calibrate. ``cpu``: processor time of the compilation, seconds.
 
 ``--seeds N`` takes N calibration sets: the first images of the training part, and N - 1 draws of as
-many; a table then has the mean over them and the worst. The arm ``labels`` is a scale and no
-conversion: ``tune --method qcfs`` trains the float network with quantized activations on all
-labelled images of the training part that are at hand (5,000 of CIFAR-10, a tenth held out). Needs
-torch, and so do the depthwise networks, which ``depthwise.py`` trains into the folder, if they are
-not there.
+many; a table then has the mean over them and the worst. The arms ``qcfs`` and ``psg`` are a scale
+and no conversions: ``tune`` trains the float network with quantized activations, or the integers
+of ``default``, on all labelled images of the training part that are at hand (5,000 of CIFAR-10, a
+tenth held out), for six epochs. Needs torch, and so do the depthwise networks, which
+``depthwise.py`` trains into the folder, if they are not there.
 
 With ``--json`` an interrupted run goes on; of several files, the first one is written. ``--show``
 and ``--write`` have all that is known of the models, on the most images.
@@ -43,8 +43,8 @@ from accuracy_goals_cells import (
     DEPTHWISE,
     FIRST,
     KIND,
-    LABELS,
     SETTINGS,
+    TRAINED,
     Cell,
     Known,
     known_of,
@@ -64,15 +64,13 @@ CALIBRATION = 1_024
 DATA = {"mnist": "mnist", "fashion": "fashion_mnist", "cifar10": "cifar10"}
 """Files of the shared data, by the first word of a model's name."""
 TRAINING = {
-    "method": "qcfs",
     "epochs": 6,
-    "learning_rate": 0.001,
     "batch_size": 32,
     "augment": ("shift:2", "flip:0.5"),
     "patience": 0,
     "threads": 1,
 }
-"""Of the arm ``labels``."""
+"""Of the arms with labels."""
 Array = np.ndarray
 
 
@@ -98,7 +96,7 @@ class Data:
 def measure(cell: Cell, data: Data) -> dict[str, Any]:
     """Answers of a compiled network, and what they take on Loihi 2."""
     calibrate, begin = data.calibration(cell.draw), time.process_time()
-    if cell.arm == LABELS:
+    if cell.arm in TRAINED:
         compiled = trained(cell, data, calibrate)
     else:
         compiled = compile_model(data.path, calibrate=calibrate, emit=(), **cell.options)
@@ -117,7 +115,7 @@ def trained(cell: Cell, data: Data, calibrate: Array) -> Any:
         return tune_model(
             data.path,
             (data.pool, data.labels),
-            options=TuneOptions(**TRAINING),
+            options=TuneOptions(method=cell.arm, **TRAINING, **TRAINED[cell.arm]),
             compile_options=CompileOptions(calibrate=file, emit=(), **cell.options),
         )
 

@@ -55,8 +55,6 @@ GOALS: dict[str, dict[str, float]] = {
 DEPTHWISE = ("fashion_ds_relu", "fashion_ds_relu6")
 """Trained by ``depthwise.py``, into a folder."""
 KIND = dict.fromkeys(w8a8.MODELS, "plain") | dict.fromkeys(DEPTHWISE, "depthwise")
-LABELS = "labels"
-"""The arm that is no conversion: the float network, trained with quantized activations (qcfs)."""
 ARMS: dict[str, dict[str, Any]] = {
     "default": {},
     "reconstructed": {"rounding": "reconstructed"},
@@ -64,9 +62,15 @@ ARMS: dict[str, dict[str, Any]] = {
     "bare": {"rounding": "nearest", "bias_correction": False, "potential_calibration": False},
     "max": {"thresholds": "max"},
     "percentile:99.9": {"thresholds": "percentile:99.9"},
-    LABELS: {},
+    "qcfs": {},
+    "psg": {},
 }
 """Options of each; ``nearest`` still corrects biases or calibrates potentials, ``bare`` neither."""
+TRAINED: dict[str, dict[str, Any]] = {
+    "qcfs": {"learning_rate": 1e-3},
+    "psg": {"learning_rate": 3e-4},
+}
+"""Arms that are no conversions: they train with labels, and have no goal."""
 FIRST = ("default",)
 Known = dict[str, dict[str, Any]]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from accuracy_goals_cells import KIND, LABELS, SETTINGS, known_of
+from accuracy_goals_cells import KIND, SETTINGS, known_of
 from accuracy_goals_tables import Lost, losses
 
 matplotlib.use("agg")
@@ -24,7 +24,7 @@ TARGET = Path(__file__).parents[2] / "docs/images/accuracy-goals.svg"
 DRAWN = {
     "default": ("o", "#7f7f7f", "default"),
     "reconstructed": ("s", "#08519c", "--rounding reconstructed"),
-    LABELS: ("D", "#1b9e77", "trained with labels"),
+    "psg": ("D", "#1b9e77", "trained with labels (psg)"),
 }
 """Marker, colour and name of an arm."""
 TICKS = (0, 0.5, 1, 2, 5, 10, 20)

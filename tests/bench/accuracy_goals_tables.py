@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accuracy_goals_cells import LABELS, Cell, Known, groups, right_of
+from accuracy_goals_cells import TRAINED, Cell, Known, groups, right_of
 from paired import difference
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "accuracy.md"
@@ -59,7 +59,7 @@ class Lost:
     @property
     def goal(self) -> float | None:
         """Points that may be lost without labels."""
-        return None if self.cells[0].arm == LABELS else self.cells[0].goal
+        return None if self.cells[0].arm in TRAINED else self.cells[0].goal
 
 
 def losses(known: Known, models: Sequence[str]) -> dict[tuple[str, str, str], Lost]:

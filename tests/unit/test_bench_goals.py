@@ -50,7 +50,7 @@ def test_tables_have_mean_and_worst_of_sets(bench, tmp_path):
             {
                 name("default", 1000): entry(cells, 1),
                 name("default", 1000, 1): entry(cells, 860, cpu=10.0),
-                name("labels", 1000): entry(cells, 890),
+                name("psg", 1000): entry(cells, 890),
                 name("reconstructed", 80): entry(cells, 72, 80),
             }
         )
@@ -63,7 +63,7 @@ def test_tables_have_mean_and_worst_of_sets(bench, tmp_path):
     found = tables.losses(cells.known_of([first, tmp_path / "none", second]), [MODEL])
     titles, *rows = tables.table(found)
     rows = [dict(zip(titles, row, strict=True)) for row in rows]
-    assert [row["arm"] for row in rows] == ["default", "reconstructed", "labels"]
+    assert [row["arm"] for row in rows] == ["default", "reconstructed", "psg"]
     assert [row["setting"] for row in rows] == ["sync 4", "", ""]
     # Of 900 right answers 10 and 40 are lost: 25 of 1,000 on average.
     assert (rows[0]["lost"], rows[0]["worst"]) == ("2.50", "4.00 of 2")
