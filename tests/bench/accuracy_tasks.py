@@ -23,7 +23,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from accuracy_goals import SETTINGS, markdown, run_compiled, spent, write
+from accuracy_goals import run_compiled
+from accuracy_goals_cells import SETTINGS
+from accuracy_goals_tables import markdown, spent, write
 from activations import images, in_float, noisy
 from onnx import helper, numpy_helper
 from rich.console import Console

@@ -29,10 +29,13 @@ from snn_compile.plugins import BACKENDS
 RATES = (32, 256)
 
 
-def prepare(name: str, folder: Path, images: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def prepare(
+    name: str, folder: Path, images: int, calibrate: int = 1_024
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Calibration images, evaluation images and labels of a shared model."""
     script = [sys.executable, str(w8a8.SHARED / "prepare_data.py"), name, "-o", str(folder)]
-    subprocess.run([*script, "--evaluate", str(images)], check=True)
+    numbers = ["--calibrate", str(calibrate), "--evaluate", str(images)]
+    subprocess.run([*script, *numbers], check=True)
     evaluate = np.load(folder / "evaluate.npz")
     return np.load(folder / "calibrate.npz")["x"], evaluate["x"], evaluate["y"]
 

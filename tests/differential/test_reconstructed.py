@@ -11,6 +11,8 @@ import lava_batch
 from snn_compile import compile_model
 from snn_compile.ir.text import to_text
 from snn_compile.quantize.reconstruction import learning
+from snn_compile.report import figures, tables
+from snn_compile.report.page.layer_sections import layer_sections
 from snn_compile.sim import engine, reference
 
 
@@ -44,6 +46,23 @@ def test_the_report_says_what_it_was_and_what_it_took(compiled):
     report = compiled[1].report
     assert report["options"]["rounding"]["value"] == "reconstructed"
     assert [one for one in report["timing"] if "reconstruct" in str(one)]
+
+
+def test_the_report_has_errors_of_drives(compiled):
+    report = compiled[1].report
+    found = {one["name"]: one.get("drive_error") for one in report["layers"]}
+    assert found.keys() == {"relu1", "relu2", "logits"}
+    assert found["logits"]["after"] < found["logits"]["before"]
+    words = {name: figures.drive_error({"drive_error": errors}) for name, errors in found.items()}
+    assert words["logits"] == (
+        f"{100 * found['logits']['before']:.3g} %, learned {100 * found['logits']['after']:.3g} %"
+    )
+    table = tables.layers(report)
+    assert {row.cells[0]: row.cells[-1] for row in table.rows} == words
+    for section in layer_sections(report):
+        assert any(words[section.name] in text for _, text in section.figures)
+    assert not any("drive_error" in one for one in compiled[0].report["layers"])
+    assert tables.layers(compiled[0].report).columns == table.columns[:-1]
 
 
 def test_spikes_over_time_are_warned_of(examples):

@@ -254,13 +254,37 @@ def test_never_worse_on_what_is_held_out(name, coding, few, monkeypatch):
     assert len(result.findings) == len(seen) == 1
     ((network, lesson, found),) = seen
     assert found.after <= found.before
-    assert learning.held_out_error(network, lesson) == found.after
-    program = result.graph.program
+    errors = learning.held_out_errors(network, lesson)
+    assert learning.judged(lesson, errors) == found.after
+    program, numbers = result.graph.program, result.graph.numbers
+    assert {name: after for name, (_, after) in found.drives.items()} == errors
+    noted = {n: numbers[n].drive_errors for n in numbers if numbers[n].drive_errors}
+    assert noted == (found.drives if found.after < found.before else {})
     for population in program.populations:
         interval = bounds.potential(program.graph, population, 1)
         assert interval.magnitude <= VOLTAGE_LIMIT
     for old, new in zip(case.quantization.program.graph, program.graph, strict=True):
         assert (type(old), old.id, old.inputs) == (type(new), new.id, new.inputs)
+
+
+def test_errors_of_drives_are_those_of_the_simulator(few):
+    """Those of the output, on the samples held out, before and after."""
+    n = 80
+    case = made(NETWORKS["residual"](), Sync(4), bits=8, n=n)
+    held = slice(n - learning.n_held(n), n)
+    seen = slice(0, held.start)
+    fitted = FitLayers(case.folded, case.x[seen], case.encoding(case.x[seen]))(case.quantization)
+    result = reconstructed(case).graph
+    (readout,) = result.program.readouts
+    wanted = ann.evaluate(case.folded, case.x).reshape(n, -1)
+    power = (wanted[: reconstruct.FIRST] ** 2).mean()
+    for quantization, found in zip(
+        (fitted.graph, result), result.numbers[readout.id].drive_errors, strict=True
+    ):
+        run = reference.run(quantization.program, case.encoding(case.x[held]))
+        real = run.outputs[readout.id].reshape(n - held.start, -1)
+        real = real * quantization.numbers[readout.id].unit
+        assert found == pytest.approx(((real - wanted[held]) ** 2).mean() / power, rel=1e-4)
 
 
 @pytest.mark.slow

@@ -185,8 +185,11 @@ def _show_folder(path: Path, signer: Path | None, text: Path | None) -> None:
     if report.get("inputs"):
         show_table(console, _inputs(report["inputs"]))
         console.print()
-    table = _table("layer", "operator", "shape", "neurons", "synapses", "bits", "threshold", "rate")
-    for layer in report.get("layers", []):
+    names = ["layer", "operator", "shape", "neurons", "synapses", "bits", "threshold", "rate"]
+    layers = report.get("layers", [])
+    learned = any("drive_error" in layer for layer in layers)
+    table = _table(*names, *["drive error"] * learned)
+    for layer in layers:
         table.add_row(
             layer["name"],
             layer.get("op", ""),
@@ -196,6 +199,7 @@ def _show_folder(path: Path, signer: Path | None, text: Path | None) -> None:
             str(layer.get("weight_bits") or ""),
             figures.span(layer.get("threshold")),
             figures.percent(layer["rate"]) if layer.get("rate") is not None else "",
+            *[figures.drive_error(layer)] * learned,
         )
     show_table(console, table)
     resources = report.get("resources") or {}

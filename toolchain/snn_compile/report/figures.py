@@ -300,6 +300,14 @@ def percent(share: float | None) -> str:
     return f"{100 * share:.1f} %" if share and share < 0.995 else f"{100 * share:.0f} %"
 
 
+def drive_error(layer: Mapping[str, Any]) -> str:
+    """Error of a layer's drive before and after reconstruction, in percent of its power."""
+    found = layer.get("drive_error")
+    if not found:
+        return ""
+    return f"{100 * found['before']:.3g} %, learned {100 * found['after']:.3g} %"
+
+
 def where(divergence: Any) -> str:
     """The first difference between two traces, in a line."""
     if not isinstance(divergence, Mapping):

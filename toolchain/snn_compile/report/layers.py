@@ -64,6 +64,7 @@ def layer_table(
             **_activity(population, program.window.n_steps, activity),
             **_function(population, network),
             **_given(population, network, numbers[population.id]),
+            **_reconstruction(numbers[population.id]),
         }
         for population in program.populations
     ]
@@ -108,6 +109,14 @@ def _given(
         return {}
     kept = sum(size * numbers.given.get(name, 0.0) for name, size in sizes.items())
     return {"integers_kept": kept / sum(sizes.values())}
+
+
+def _reconstruction(numbers: LayerNumbers) -> dict[str, Any]:
+    """Error of the drive before and after reconstruction."""
+    if not numbers.drive_errors:
+        return {}
+    before, after = numbers.drive_errors
+    return {"drive_error": {"before": before, "after": after}}
 
 
 def _activity(

@@ -102,6 +102,16 @@ class Rung(TypedDict, total=False):
     outputs: list[OutputFigures]
 
 
+class DriveError(TypedDict):
+    """Squared error of a layer's drive on calibration samples held out, over its target's power.
+
+    ``before`` and ``after`` its integers were learned (``--rounding reconstructed``).
+    """
+
+    before: float
+    after: float
+
+
 class Layer(TypedDict, total=False):
     """A layer of the compiled network.
 
@@ -130,6 +140,7 @@ class Layer(TypedDict, total=False):
     lines: int
     function_error: float
     integers_kept: float
+    drive_error: DriveError
     largest_potential: int
     fraction_bits: int
     relay: bool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -159,20 +159,18 @@ def _count(value: float | None) -> str:
 
 def layers(report: Mapping[str, Any]) -> Table:
     """The layers of a compiled network."""
-    rows = [
-        Row(
-            (
-                str(layer["name"]),
-                str(layer.get("op", "")),
-                figures.times(layer.get("shape") or ()),
-                _count(layer.get("neurons")),
-                _count(layer.get("synapses")),
-                str(layer.get("weight_bits", "")),
-                "" if layer.get("sqnr_db") is None else f"{layer['sqnr_db']:.1f}",
-                _count(layer.get("spikes_per_inference")),
-            )
-        )
-        for layer in report.get("layers") or ()
-    ]
-    columns = ("layer", "op", "shape", "neurons", "synapses", "bits", "SQNR dB", "spikes")
-    return Table("layers", columns, tuple(rows))
+    found = report.get("layers") or ()
+    columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "layer": lambda layer: str(layer["name"]),
+        "op": lambda layer: str(layer.get("op", "")),
+        "shape": lambda layer: figures.times(layer.get("shape") or ()),
+        "neurons": lambda layer: _count(layer.get("neurons")),
+        "synapses": lambda layer: _count(layer.get("synapses")),
+        "bits": lambda layer: str(layer.get("weight_bits", "")),
+        "SQNR dB": lambda layer: "" if layer.get("sqnr_db") is None else f"{layer['sqnr_db']:.1f}",
+        "spikes": lambda layer: _count(layer.get("spikes_per_inference")),
+    }
+    if any("drive_error" in layer for layer in found):  # --rounding reconstructed
+        columns["drive error"] = figures.drive_error
+    rows = [Row(tuple(told(layer) for told in columns.values())) for layer in found]
+    return Table("layers", tuple(columns), tuple(rows))

@@ -37,6 +37,7 @@ PIECE = 1 << 26
 """Values that pass the segment at once; half a batch at most."""
 
 Entries = dict[NodeId, Array]
+Errors = dict[NodeId, float]
 Advance = Callable[[int], None]
 
 
@@ -99,10 +100,12 @@ class Learned:
     Attributes:
         before: with the integers it had.
         after: with those that are kept; no larger.
+        drives: of each population by itself, both.
     """
 
     before: float
     after: float
+    drives: Mapping[NodeId, tuple[float, float]]
 
 
 def n_held(n: int) -> int:
@@ -120,9 +123,9 @@ def learn(
 ) -> Learned:
     """Parameters with the least error on the samples held out; those of the start included."""
     seen = lesson.n - n_held(lesson.n)
-    before = best = held_out_error(network, lesson)
+    before = best = held_out_errors(network, lesson)
     if not seen:
-        return Learned(before, before)
+        return _learned(lesson, before, before)
     kept = _copy(network.parameters)
     current, average = _copy(kept), _copy(kept)
     draw, adam = np.random.default_rng(seed), _Adam(network.scales, _rate(network))
@@ -141,12 +144,17 @@ def learn(
             average[name] += (1 - decay) * (values - average[name])
         if (step + 1) % max(steps // CHECKS, 1) == 0:
             network.use(average)
-            now = held_out_error(network, lesson)
-            if now < best:
+            now = held_out_errors(network, lesson)
+            if judged(lesson, now) < judged(lesson, best):
                 best, kept = now, _copy(average)
         advance(1)
     network.use(kept)
-    return Learned(before, best)
+    return _learned(lesson, before, best)
+
+
+def _learned(lesson: Lesson, before: Errors, after: Errors) -> Learned:
+    drives = {name: (before[name], after[name]) for name in before}
+    return Learned(judged(lesson, before), judged(lesson, after), drives)
 
 
 def _rate(network: SegmentNetwork) -> float:
@@ -181,20 +189,25 @@ def _slopes(
     return network.backward(slopes)
 
 
-def held_out_error(network: SegmentNetwork, lesson: Lesson) -> float:
-    """Mean squared error of what is judged, over its power, on the samples held out."""
+def judged(lesson: Lesson, errors: Errors) -> float:
+    """Mean error of what decides."""
+    return sum(errors[name] for name in sorted(lesson.judged)) / len(lesson.judged)
+
+
+def held_out_errors(network: SegmentNetwork, lesson: Lesson) -> Errors:
+    """Mean squared errors, each over its target's power, on the samples held out."""
     size = min(max(PIECE // network.largest, 1), BATCH // 2)
-    found = 0.0
+    found = dict.fromkeys(lesson.goals, 0.0)
     for start in range(lesson.n - n_held(lesson.n), lesson.n, size):
         chosen = np.arange(start, min(start + size, lesson.n))
         entries, targets = lesson.batch(chosen, None)
         potentials = network.forward(entries)
-        for name in sorted(lesson.judged):
-            goal = lesson.goals[name]
+        for name, goal in lesson.goals.items():
             error = goal.error(potentials[name], network.half(name), targets[name])
             squares = np.square(error.astype(np.float64)).ravel()
-            found += float(products.total(squares, axis=0)) / (goal.power * prod(error.shape[:-1]))
-    return found / (n_held(lesson.n) * len(lesson.judged))
+            found[name] += float(products.total(squares, axis=0)) / prod(error.shape[:-1])
+    n = n_held(lesson.n)
+    return {name: total / (n * lesson.goals[name].power) for name, total in found.items()}
 
 
 class _Adam:

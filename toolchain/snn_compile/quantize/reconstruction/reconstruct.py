@@ -131,9 +131,10 @@ class _Way:
         elif (network := self._network(part)) is not None:
             found = learning.learn(network, self._lesson(part, network), seed, steps, advance)
             changed = _within_bounds(self.quantization, network)
-            self.findings.append(_finding(part, found, fits=changed is not None))
-            self.quantization = changed or self.quantization
-            self.has_learned |= changed is not None and found.after < found.before
+            fits = changed is not None
+            self.findings.append(_finding(part, found, fits=fits))
+            self.quantization = _noted(changed or self.quantization, found, fits=fits)
+            self.has_learned |= fits and found.after < found.before
         if self.sweep is not None:
             for name in names:
                 self._go_behind(name, self.sweep)
@@ -288,6 +289,15 @@ def _within_bounds(quantization: Quantization, network: SegmentNetwork) -> Quant
         numbers[name] = replace(numbers[name], unit=numbers[name].unit * ratio)
     real = resized(quantization.network, sizes)
     return Quantization(QuantizedGraph(graph, window), numbers, real)
+
+
+def _noted(quantization: Quantization, found: Learned, *, fits: bool) -> Quantization:
+    """The same with the errors of its drives."""
+    numbers = dict(quantization.numbers)
+    for name, (before, after) in found.drives.items():
+        errors = before, after if fits else before
+        numbers[name] = replace(numbers[name], drive_errors=errors)
+    return replace(quantization, numbers=numbers)
 
 
 def resized(network: SpikingGraph, ratios: Mapping[NodeId, Float]) -> SpikingGraph:

@@ -117,6 +117,8 @@ def _figures(layer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "spikes per inference", figures.short(layer["spikes_per_inference"])
     if known("output_share") is not None:
         yield "share of the output's error", figures.percent(layer["output_share"])
+    if error := figures.drive_error(layer):
+        yield "error of its drive", error
     for name in ("energy", "time"):
         if text := cost_figures.estimate(known(name)):
             yield {"energy": "energy", "time": "time of a step"}[name], text
