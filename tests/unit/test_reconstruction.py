@@ -26,7 +26,7 @@ from snn_compile.quantize.reconstruction.network import SegmentNetwork
 from snn_compile.quantize.reconstruction.reconstruct import Reconstruct
 from snn_compile.quantize.reconstruction.segments import Segment, segments_of
 from snn_compile.quantize.reconstruction.synapses import Fixed, Learned
-from snn_compile.quantize.reconstruction.teacher import Teacher, mirrored, mixed
+from snn_compile.quantize.reconstruction.teacher import FIRST, Teacher, mirrored, mixed
 from snn_compile.quantize.sites import rectifiers_and_outputs
 from snn_compile.sim import ann, bounds, reference
 
@@ -277,7 +277,7 @@ def test_errors_of_drives_are_those_of_the_simulator(few):
     result = reconstructed(case).graph
     (readout,) = result.program.readouts
     wanted = ann.evaluate(case.folded, case.x).reshape(n, -1)
-    power = (wanted[: reconstruct.FIRST] ** 2).mean()
+    power = (wanted[:FIRST] ** 2).mean()
     for quantization, found in zip(
         (fitted.graph, result), result.numbers[readout.id].drive_errors, strict=True
     ):

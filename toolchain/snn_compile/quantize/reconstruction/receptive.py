@@ -128,14 +128,14 @@ class Sparse(Dense):
     def times(self, weight: Array, fields: Fields) -> Array:
         """Weighted sums, (O, H', W', B)."""
         del weight
-        found = self._matrix @ fields[0].astype(np.float64) * self._scale
+        found: Array = self._matrix @ fields[0].astype(np.float64) * self._scale
         return found.astype(fields[0].dtype).reshape(*self._shape, -1)
 
     def back(self, weight: Array, gradient: Array) -> Array:
         """Gradient of the messages, (C, H, W, B)."""
         del weight
         flat = gradient.reshape(-1, gradient.shape[-1]).astype(np.float64)
-        found = self._matrix.T @ flat * self._scale
+        found: Array = self._matrix.T @ flat * self._scale
         return found.astype(gradient.dtype).reshape(*self._source, -1)
 
 
