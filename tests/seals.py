@@ -34,7 +34,7 @@ CASES: dict[str, tuple[str, Options]] = {
     "graded, 4 bit, equalized by data": ("digits_cnn", {"weight_bits": 4, "equalize": "data"}),
     "sync, 16 steps": ("digits_cnn", {"coding": "sync", "timesteps": 16}),
     "sync, reconstructed": (
-        "digits_mlp",
+        "digits_cnn",
         {"coding": "sync", "timesteps": 3, "rounding": "reconstructed"},
     ),
     "rate, 8 steps": ("digits_cnn", {"coding": "rate", "timesteps": 8, "input": "poisson"}),
