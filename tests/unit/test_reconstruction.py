@@ -53,16 +53,16 @@ def place(source, shape):
     return {"id": "group", "inputs": (source,), "shape": shape, "origin": None}
 
 
-def convolution(name):
+def convolution(name, source=(7, 8)):
     geometry, n_in, n_out = GEOMETRIES[name]
     kernel = (3, 2)
-    size = geometry.output_size((7, 8), kernel)
+    size = geometry.output_size(source, kernel)
     weight = random(n_out, n_in // geometry.groups, *kernel)
     group = ConvSynapses(
         **place("x", (n_out, *size)),
         weight=QTensor(weight, QFormat(4)), exponent=-1, geometry=geometry,
     )  # fmt: skip
-    return group, (n_in, 7, 8)
+    return group, (n_in, *source)
 
 
 def dense():
@@ -80,6 +80,8 @@ def sparse():
 
 
 GROUPS = {name: (lambda name=name: convolution(name)) for name in GEOMETRIES} | {"dense": dense}
+for name in GEOMETRIES:  # whose rows are multiplied one by one
+    GROUPS[f"wide, {name}"] = lambda name=name: convolution(name, (4, 26))
 
 
 @pytest.mark.parametrize("name", GROUPS)
@@ -106,6 +108,11 @@ def test_gradients_of_synapses_are_differences(name):
         x[index] += 1
         assert back[index] == value() - before
         x[index] -= 1
+
+
+def test_all_ways_to_read_a_population_are_here():
+    found = {receptive.receptive(*GROUPS[name]()).__class__.__name__ for name in GROUPS}
+    assert found == {"Dense", "Rows", "Gathered", "Depthwise"}
 
 
 @pytest.mark.parametrize("make", [*GROUPS.values(), sparse])
@@ -147,8 +154,10 @@ def test_forward_is_fixed_point(name, coding):
     assert (np.moveaxis(potential, -1, 0) == next(iter(run.outputs.values()))).all()
 
 
+@pytest.mark.parametrize("narrowest", [1, 99])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_gradients_in_any_order_of_sums(name, monkeypatch):
+def test_gradients_in_any_order_of_sums(name, narrowest, monkeypatch):
+    monkeypatch.setattr(receptive, "NARROWEST", narrowest)
     case = made(NETWORKS[name](), Sync(4), bits=8)
     network, draw = whole_network(case), np.random.default_rng(3)
     (source,) = [node.id for node in case.quantization.program.inputs]

@@ -24,6 +24,11 @@ from snn_compile.numerics.products import Float, blas
 from snn_compile.sim import kernels
 from snn_compile.sim.kernels import Array
 
+NARROWEST = 8
+"""Pixels of a row whose products are worth a call; narrower maps are multiplied as a whole."""
+MOST_BACK = 512
+"""Weights of a sum that takes gradients back; with more of them it would leave gradients few bits,
+and each tap has a sum of its own."""
 Fields = list[Array]
 """Matrices, the last axis of which runs over receptive fields."""
 
@@ -63,9 +68,9 @@ def receptive(group: Synapses, source: Shape) -> Receptive:
     if not isinstance(group, ConvSynapses):
         raise TypeError(f"'{group.id}' has no gradient")
     n_groups, n_out = group.geometry.groups, len(group.weight.values)
-    if n_groups == 1:
-        return Maps(group, source)
-    return (Depthwise if n_groups == source[0] == n_out else Grouped)(group, source)
+    if n_groups == source[0] == n_out:
+        return Depthwise(group, source)
+    return (Rows if n_groups == 1 and group.shape[2] >= NARROWEST else Gathered)(group, source)
 
 
 class Dense(Receptive):
@@ -95,7 +100,7 @@ class Dense(Receptive):
     def slope(self, gradient: Array, fields: Fields, chunk: int) -> Float:
         """Gradient of the weights, of which so many products are added in their type, (R, K)."""
         flat = gradient.reshape(-1, gradient.shape[-1])
-        return _inner(fields[0][None], flat[None], chunk).T
+        return _inner(flat[None], fields[0][None], chunk)
 
     def back(self, weight: Array, gradient: Array) -> Array:
         """Gradient of the messages, (C, H, W, B)."""
@@ -139,14 +144,16 @@ class Sparse(Dense):
         return found.astype(gradient.dtype).reshape(*self._source, -1)
 
 
-class Maps(Receptive):
-    """What a convolution reads whose kernels see all channels."""
+class Rows(Receptive):
+    """What a convolution reads whose kernels see all channels, row by row."""
 
     def __init__(self, group: ConvSynapses, source: Shape) -> None:
         self._source, self._geometry, self._width = source, group.geometry, group.shape[2]
         _, self._n_in, *taps = group.weight.shape
         self._taps = taps[0], taps[1]
-        self._reverse = _reverse(group.geometry, self._taps)
+        self._reverse = None
+        if group.shape[0] * taps[0] <= MOST_BACK:
+            self._reverse = _reverse(group.geometry, self._taps)
 
     def channels(self, rows: int) -> Int:
         """Source channel of each weight, (R, K)."""
@@ -195,8 +202,8 @@ class Maps(Receptive):
         return by_tap[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
 
 
-class Grouped(Receptive):
-    """What a convolution reads whose kernels see the channels of a group."""
+class Gathered(Receptive):
+    """What a convolution reads whose kernels see the channels of a group, copied for each tap."""
 
     def __init__(self, group: ConvSynapses, source: Shape) -> None:
         self._source, self._shape, self._geometry = source, group.shape, group.geometry
@@ -228,8 +235,7 @@ class Grouped(Receptive):
     def slope(self, gradient: Array, fields: Fields, chunk: int) -> Float:
         """Gradient of the weights, of which so many products are added in their type, (R, K)."""
         flat = self._by_group(gradient.reshape(len(gradient), -1))
-        found = _inner(fields[0][None], flat[None], chunk).swapaxes(1, 2)
-        return found.reshape(len(gradient), -1)
+        return _inner(flat[None], fields[0][None], chunk).reshape(len(gradient), -1)
 
     def back(self, weight: Array, gradient: Array) -> Array:
         """Gradient of the messages, (C, H, W, B)."""
@@ -243,7 +249,7 @@ class Grouped(Receptive):
         return rows.reshape(self._n_groups, -1, rows.shape[1])
 
 
-class Depthwise(Grouped):
+class Depthwise(Gathered):
     """What a convolution reads whose kernels see one channel, each another one."""
 
     def fields(self, x: Array) -> Fields:
