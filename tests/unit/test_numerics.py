@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import anns
+from blas_orders import shuffled_blas
 from snn_compile.convert.balance_thresholds import MAX_HEADROOM, MIN_SHARE, N_CANDIDATES
 from snn_compile.numerics import factors, functions, products
 from snn_compile.quantize.calibrate_resets import COARSE
 from snn_compile.sim import ann, kernels
-from snn_compile.sim.reproducible import Reproducible
+from snn_compile.sim.reproducible import Coarse, Reproducible, _coarse
 
 SIZES = st.integers(1, 40)
 
@@ -26,23 +27,6 @@ def drawn(seed, *shape):
     random = np.random.default_rng(seed)
     values = random.normal(size=shape) * np.exp(random.normal(0, 4, shape))
     return np.where(random.random(shape) < 0.1, 0.0, values)
-
-
-def shuffled_blas(seed):
-    """A product that adds up in an order of its own, as another BLAS would."""
-
-    def product(a, b, out=None):
-        order = np.random.default_rng(seed).permutation(a.shape[-1])
-        stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        total = np.zeros((*stack, a.shape[-2], b.shape[-1]), a.dtype)
-        for k in order:
-            total = total + a[..., :, k, None] * b[..., k, None, :]
-        if out is None:
-            return total
-        out[...] = total
-        return out
-
-    return product
 
 
 @pytest.fixture
@@ -124,19 +108,28 @@ def test_rounding_is_to_multiples_and_ties_to_even(values, exponent):
     )
 
 
-def test_networks_do_not_depend_on_the_order_or_the_batch(another_blas):
+def exact(network, x):
+    return Reproducible(network, x)
+
+
+def coarse(network, x):
+    return Coarse(Reproducible(network, x))
+
+
+@pytest.mark.parametrize(("operators", "precision"), [(exact, 2e-6), (coarse, 0.04)])
+def test_networks_do_not_depend_on_the_order_or_the_batch(operators, precision, another_blas):
     networks = [anns.random_chain(seed, 8) for seed in range(12)]
     random = np.random.default_rng(0)
     data = [random.normal(size=(5, *net.input.shape)) for net in networks]
 
     def scores(network, x, first):
-        return ann.evaluate(network, x, operators=Reproducible(network, first))
+        return ann.evaluate(network, x, operators=operators(network, first))
 
     found = [scores(net, x, x) for net, x in zip(networks, data, strict=True)]
     plain = [ann.evaluate(*pair) for pair in zip(networks, data, strict=True)]
     for network, x, one in zip(networks, data, found, strict=True):
-        exact = ann.evaluate(network, x, dtype=np.float64)
-        assert np.abs(one - exact).max() <= 2e-6 * np.abs(exact).max()
+        right = ann.evaluate(network, x, dtype=np.float64)
+        assert np.abs(one - right).max() <= precision * np.abs(right).max()
         for k in range(len(x)):
             np.testing.assert_array_equal(scores(network, x[k : k + 1], x), one[k : k + 1])
     another_blas(1)
@@ -145,6 +138,17 @@ def test_networks_do_not_depend_on_the_order_or_the_batch(another_blas):
         np.testing.assert_array_equal(scores(network, x, x), one)
         changed += (ann.evaluate(network, x) != other).any()
     assert changed  # the switch has an effect
+
+
+@pytest.mark.parametrize("n", [5, 1000, 40000])
+def test_coarse_weights_add_up_to_fourteen_bits(n):
+    """However many they are: those of one size would all be rounded up."""
+    weight = np.stack([np.full(n, 0.7), drawn(n, n), np.zeros(n)])
+    found = _coarse(weight)
+    unit = np.ldexp(1.0, products.bit_length(np.abs(weight).sum(axis=1)) - 14)[:, None]
+    assert (np.rint(found / unit) == found / unit).all()
+    assert (np.abs(found / unit).sum(axis=1) <= 1 << 14).all()
+    assert np.abs(found - weight).max() <= unit.max()
 
 
 @given(st.floats(-700, 700))

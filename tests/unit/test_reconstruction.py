@@ -9,6 +9,7 @@ import pytest
 
 import onnx_models
 from anns import INPUT, Net
+from blas_orders import shuffled_blas
 from onnx_models import node
 from quantized_cases import CODINGS, NETWORKS, SAME, Case, same
 from snn_compile import compile_model
@@ -20,12 +21,12 @@ from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.quantized import VOLTAGE_LIMIT, ConvSynapses, DenseSynapses, SparseSynapses
 from snn_compile.ir.text import to_text
 from snn_compile.quantize.fit_layers import FitLayers
-from snn_compile.quantize.reconstruction import learning, levels, reconstruct, synapses
+from snn_compile.quantize.reconstruction import learning, levels, receptive, reconstruct, synapses
 from snn_compile.quantize.reconstruction.network import SegmentNetwork
 from snn_compile.quantize.reconstruction.reconstruct import Reconstruct
 from snn_compile.quantize.reconstruction.segments import Segment, segments_of
 from snn_compile.quantize.reconstruction.synapses import Fixed, Learned
-from snn_compile.quantize.reconstruction.teacher import Teacher, mirrored, mixed
+from snn_compile.quantize.reconstruction.teacher import FIRST, Teacher, mirrored, mixed
 from snn_compile.quantize.sites import rectifiers_and_outputs
 from snn_compile.sim import ann, bounds, reference
 
@@ -147,6 +148,26 @@ def test_forward_is_fixed_point(name, coding):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+def test_gradients_in_any_order_of_sums(name, monkeypatch):
+    case = made(NETWORKS[name](), Sync(4), bits=8)
+    network, draw = whole_network(case), np.random.default_rng(3)
+    (source,) = [node.id for node in case.quantization.program.inputs]
+    entry = {source: np.moveaxis(case.encoding(case.x[:9]), 0, -1).astype(np.float32)}
+    slopes = {
+        at: draw.normal(size=potential.shape).astype(np.float32)
+        for at, potential in network.forward(entry).items()
+    }
+    found = network.backward(slopes)
+    for seed in range(2):
+        for module in (receptive, synapses):
+            monkeypatch.setattr(module, "blas", shuffled_blas(seed))
+        network.forward(entry)
+        again = network.backward(slopes)
+        assert found.keys() == again.keys()
+        assert all((again[at] == slope).all() for at, slope in found.items())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_gradients_of_biases_are_differences(name, monkeypatch):
     """With messages that are not rounded, networks consist of lines: differences are slopes."""
     monkeypatch.setattr(synapses, "exact_dtype", lambda bound: np.float64)
@@ -166,6 +187,7 @@ def test_gradients_of_biases_are_differences(name, monkeypatch):
             values = []
             for sign in (1, -1):
                 network.parameters[key][channel] += sign * step
+                network.use(network.parameters)
                 values.append((network.forward(entry)[last] * slope).sum())
                 network.parameters[key][channel] -= sign * step
             assert found[key][channel] == pytest.approx(
@@ -255,7 +277,7 @@ def test_errors_of_drives_are_those_of_the_simulator(few):
     result = reconstructed(case).graph
     (readout,) = result.program.readouts
     wanted = ann.evaluate(case.folded, case.x).reshape(n, -1)
-    power = (wanted[: reconstruct.FIRST] ** 2).mean()
+    power = (wanted[:FIRST] ** 2).mean()
     for quantization, found in zip(
         (fitted.graph, result), result.numbers[readout.id].drive_errors, strict=True
     ):
@@ -401,9 +423,9 @@ def test_samples_are_mirrored_if_answers_stay():
     folded = net.build()
     x = np.random.default_rng(2).normal(size=(8, 2, 4, 5))
     (output,) = rectifiers_and_outputs(folded)
-    teacher = Teacher(folded, x, {output: (3, 1, 1)})
-    assert teacher.answers_mirrored(x + x[..., ::-1], [output])
-    assert not teacher.answers_mirrored(x, [output])
+    shapes = {output: (3, 1, 1)}
+    assert Teacher(folded, x + x[..., ::-1], shapes, 1).answers_mirrored([output])
+    assert not Teacher(folded, x, shapes, 1).answers_mirrored([output])
 
 
 def test_the_teacher_is_the_float_network():
@@ -413,7 +435,7 @@ def test_the_teacher_is_the_float_network():
     folded = net.build()
     x = np.random.default_rng(2).normal(size=(5, 2, 6, 6))
     rectifier, output = rectifiers_and_outputs(folded)
-    teacher = Teacher(folded, x, {rectifier: (3, 6, 6), output: (4, 1, 1)})
+    teacher = Teacher(folded, x, {rectifier: (3, 6, 6), output: (4, 1, 1)}, 4)
     drives = teacher.drives(x)
     assert drives[output].shape == (4, 1, 1, 5)
     right = ann.evaluate(folded, x)
@@ -421,6 +443,20 @@ def test_the_teacher_is_the_float_network():
     assert (drives[rectifier] < 0).any()
     assert (drives[rectifier] > 0.5).any()
     assert (teacher.most[rectifier] == 0.5).all()
+
+
+@pytest.mark.parametrize("levels", [1, 1 << 20])
+def test_rough_answers_are_as_exact_as_levels_ask(levels):
+    net = Net((2, 6, 6))
+    at = net.relu(net.conv(INPUT, 3, geometry=SAME))
+    net.dense(net.flatten(at), 4)
+    folded = net.build()
+    x = np.random.default_rng(2).normal(size=(5, 2, 6, 6))
+    _, output = rectifiers_and_outputs(folded)
+    teacher = Teacher(folded, x, {output: (4, 1, 1)}, levels)
+    exact, rough = teacher.drives(x)[output], teacher.drives(x, rough=True)[output]
+    assert (exact == rough).all() == (levels > 1)
+    assert rough == pytest.approx(exact, abs=1e-2 * float(np.abs(exact).max()))
 
 
 def test_what_nobody_reads_is_no_error():

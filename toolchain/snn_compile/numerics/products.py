@@ -187,14 +187,14 @@ def linear(kernels: tuple[Float, ...], x: Real, product: Product) -> Real:
     Returns:
         The result of ``product``, (O, ..., B).
     """
-    return _multiplied(kernels, _slices(x, _largest(x), INPUT_BITS, len(kernels)), product)
+    return _multiplied(kernels, _slices(x, peaks(x), INPUT_BITS, len(kernels)), product)
 
 
-def _largest(x: Real) -> Real:
-    """Largest magnitude of each sample, (B,)."""
-    axes = tuple(range(x.ndim - 1))
-    largest: Real = np.maximum(x.max(axis=axes, initial=0), -x.min(axis=axes, initial=0))
-    return largest
+def peaks(x: Real) -> Real:
+    """Largest magnitude of each sample (..., B), (B,)."""
+    longest: Real = np.abs(x).max(axis=0, initial=0)  # one axis first: its inner loops are long
+    found: Real = longest.reshape(-1, x.shape[-1]).max(axis=0, initial=0)
+    return found
 
 
 def total(x: npt.NDArray[np.number], axis: int) -> Float:

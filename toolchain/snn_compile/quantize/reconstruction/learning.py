@@ -34,8 +34,9 @@ MEAN_DECAY, SQUARE_DECAY = 0.9, 0.999
 AVERAGE_DECAY, WARM_UP = 0.98, 10
 """The average of n steps looks back on at most a share (n + 1) / (n + 10) of them."""
 TINY = 1e-30
-PIECE = 1 << 26
-"""Values that pass the segment at once; half a batch at most."""
+PIECE, AT_ONCE = 1 << 26, 16
+"""Values, and samples, that pass the segment at once at most: what they share with the next layer
+stays in the cache."""
 
 Entries = dict[NodeId, Array]
 Errors = dict[NodeId, float]
@@ -132,7 +133,7 @@ def learn(
     kept = _copy(network.parameters)
     current, average = _copy(kept), _copy(kept)
     draw, adam = np.random.default_rng(seed), _Adam(network, lesson.whitenings, _rate(network))
-    size = min(max(PIECE // network.largest, 1), BATCH // 2)
+    size = min(max(PIECE // network.largest, 1), AT_ONCE)
     for step in range(steps):
         network.use(current)
         chosen = draw.integers(seen, size=BATCH)
@@ -161,8 +162,7 @@ def _learned(lesson: Lesson, before: Errors, after: Errors) -> Learned:
 
 
 def _rate(network: SegmentNetwork) -> float:
-    sizes = [of.most for name, of in network.levels.items() if not network.populations[name].relay]
-    return min(RATE / max(sizes, default=1), MOST_RATE)
+    return min(RATE / network.most, MOST_RATE)
 
 
 def _copy(parameters: Values) -> Values:
@@ -200,7 +200,7 @@ def judged(lesson: Lesson, errors: Errors) -> float:
 
 def held_out_errors(network: SegmentNetwork, lesson: Lesson) -> Errors:
     """Mean squared errors, each over its target's power, on the samples held out."""
-    size = min(max(PIECE // network.largest, 1), BATCH // 2)
+    size = min(max(PIECE // network.largest, 1), AT_ONCE)
     found = dict.fromkeys(lesson.goals, 0.0)
     for start in range(lesson.n - n_held(lesson.n), lesson.n, size):
         chosen = np.arange(start, min(start + size, lesson.n))

@@ -69,6 +69,8 @@ class SegmentNetwork:
         self.parameters: Values = {}
         self.scales: Values = {}
         self._types: dict[NodeId, type[np.float32] | type[np.float64]] = {}
+        self._steps: dict[NodeId, Step] = {}
+        self._biases: dict[NodeId, Float] = {}
         for name, population in self.populations.items():
             levels = levels_of(population)
             if levels is not None:
@@ -118,11 +120,20 @@ class SegmentNetwork:
     def use(self, parameters: Values) -> None:
         """Take other values of the parameters."""
         self.parameters = parameters
+        for name, levels in self.levels.items():
+            self._steps[name] = levels.step(self.ratio(name))
         for name, groups in self.groups.items():
             for group in groups:
                 if isinstance(group, Learned):
                     group.use(parameters[group.group.id], self.ratio(self.source_of(group)))
-            self._types[name] = type_of(groups, self.bias(name))
+            self._biases[name] = self._bias(name)
+            self._types[name] = type_of(groups, self._biases[name])
+
+    @property
+    def most(self) -> int:
+        """The largest number of levels, relays aside."""
+        found = (of.most for name, of in self.levels.items() if not self.populations[name].relay)
+        return max(found, default=1)
 
     @property
     def largest(self) -> int:
@@ -155,9 +166,9 @@ class SegmentNetwork:
         """Steps of the bias that only round, (C,)."""
         if name not in self.levels:
             return np.zeros(self.populations[name].shape[0])
-        return self.levels[name].step(self.ratio(name)).half
+        return self._steps[name].half
 
-    def bias(self, name: NodeId) -> Float:
+    def _bias(self, name: NodeId) -> Float:
         """Integer bias, with the half of the present levels; broadcasts to the shape."""
         population = self.populations[name]
         bias = population.bias.values.astype(np.float64)
@@ -189,7 +200,7 @@ class SegmentNetwork:
         first, *others = (self._current(group, values, dtype) for group in groups)
         for current in others:
             first += current
-        first += self.bias(name)[..., None].astype(dtype)
+        first += self._biases[name][..., None].astype(dtype)
         return first
 
     def _current(
@@ -201,8 +212,7 @@ class SegmentNetwork:
         return current
 
     def _sent(self, name: NodeId, potential: Array) -> Array:
-        levels = self.levels[name]
-        step = levels.step(self.ratio(name))
+        levels, step = self.levels[name], self._steps[name]
         exact = levels.exact(potential, step).astype(np.float32, copy=False)
         sent = levels.messages(potential, step).astype(np.float32, copy=False)
         self._kept[name] = _Kept(sent, exact, step)
@@ -261,9 +271,9 @@ class SegmentNetwork:
             sized = f"{name}:size" in self.parameters
             if not sized and f"{name}:bias" not in self.parameters:
                 continue
-            fields = {"bias": QTensor.of(self.bias(name).astype(np.int64))}
+            fields = {"bias": QTensor.of(self._biases[name].astype(np.int64))}
             if sized:
-                fields |= self.levels[name].step(self.ratio(name)).fields
+                fields |= self._steps[name].fields
             populations.append(population.changed(**fields))
         for groups in self.groups.values():
             for group in groups:

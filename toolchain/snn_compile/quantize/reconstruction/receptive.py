@@ -113,6 +113,7 @@ class Sparse(Dense):
         weight = group.weight.values.astype(np.float64)
         size = (len(group.indptr) - 1, prod(source))
         self._matrix = csr_array((weight, group.indices, group.indptr), size)
+        self._scale = 2.0**group.exponent
 
     def largest_sum(self, weight: Float) -> float:
         """Largest sum of the magnitudes of a neuron's weights."""
@@ -127,15 +128,15 @@ class Sparse(Dense):
     def times(self, weight: Array, fields: Fields) -> Array:
         """Weighted sums, (O, H', W', B)."""
         del weight
-        found: Array = (self._matrix @ fields[0].astype(np.float64)).astype(fields[0].dtype)
-        return found.reshape(*self._shape, -1)
+        found: Array = self._matrix @ fields[0].astype(np.float64) * self._scale
+        return found.astype(fields[0].dtype).reshape(*self._shape, -1)
 
     def back(self, weight: Array, gradient: Array) -> Array:
         """Gradient of the messages, (C, H, W, B)."""
         del weight
         flat = gradient.reshape(-1, gradient.shape[-1]).astype(np.float64)
-        found: Array = (self._matrix.T @ flat).astype(gradient.dtype)
-        return found.reshape(*self._source, -1)
+        found: Array = self._matrix.T @ flat * self._scale
+        return found.astype(gradient.dtype).reshape(*self._source, -1)
 
 
 class Maps(Receptive):
@@ -270,7 +271,7 @@ class Depthwise(Grouped):
         return _scattered(by_tap, self._source, self._taps, self._geometry)
 
 
-def _largest(weight: Float) -> float:
+def _largest(weight: Array) -> float:
     return float(np.abs(weight).sum(axis=1).max(initial=0))
 
 
@@ -310,8 +311,7 @@ def _fields(x: Array, taps: Pair, geometry: Geometry) -> Fields:
 
 def _padded(x: Array, padding: tuple[int, int, int, int]) -> Array:
     """Rows (H, C, W, B) of a map with a border or cropped, contiguous."""
-    x = kernels.pad(x, tuple(min(side, 0) for side in padding))
-    rows = x.swapaxes(0, 1)
+    rows = _cropped(x, padding).swapaxes(0, 1)
     top, left, bottom, right = (max(side, 0) for side in padding)
     if not (top or left or bottom or right):
         return np.ascontiguousarray(rows)
@@ -320,6 +320,12 @@ def _padded(x: Array, padding: tuple[int, int, int, int]) -> Array:
     found = np.zeros(size, x.dtype)
     found[top : top + height, :, left : left + width] = rows
     return found
+
+
+def _cropped(x: Array, padding: tuple[int, int, int, int]) -> Array:
+    """A view of what negative padding leaves of (C, H, W, B)."""
+    top, left, bottom, right = (max(-side, 0) for side in padding)
+    return x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
 
 
 def _parts(weight: Array, geometry: Geometry) -> list[Array]:
@@ -367,8 +373,7 @@ def _scattered(by_tap: Iterable[Array], source: Shape, taps: Pair, geometry: Geo
     top, left, bottom, right = (max(side, 0) for side in geometry.padding)
     size = height + top + bottom, channels, width + left + right, first.shape[-1]
     whole = np.zeros(size, first.dtype).swapaxes(0, 1)
-    padded = kernels.pad(whole, tuple(min(side, 0) for side in geometry.padding))
-    views = kernels.tap_views(padded, taps, geometry)
+    views = kernels.tap_views(_cropped(whole, geometry.padding), taps, geometry)
     for (_, _, view), arrived in zip(views, chain([first], by_tap), strict=True):
         view += arrived
     return whole[:, top : top + height, left : left + width]

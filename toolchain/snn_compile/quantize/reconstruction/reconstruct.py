@@ -42,8 +42,6 @@ from snn_compile.sim import ann, bounds
 from snn_compile.sim.kernels import Array
 from snn_compile.sim.reference import Simulator
 
-FIRST = 64
-"""Samples for the power of a target."""
 INSIDE = 3.0
 """Weight of the drives inside of a segment, together, beside that of the outputs."""
 
@@ -138,7 +136,8 @@ class _Way:
         if not isinstance(part, Segment):
             self.findings.append(_without_gradient(part))
         elif (network := self._network(part)) is not None:
-            found = learning.learn(network, self._lesson(part, whitenings), seed, steps, advance)
+            lesson = self._lesson(part, network, whitenings)
+            found = learning.learn(network, lesson, seed, steps, advance)
             changed = _within_bounds(self.quantization, network)
             fits = changed is not None
             self.findings.append(_finding(part, found, fits=fits))
@@ -185,14 +184,16 @@ class _Way:
         biases = self.walk.fit.biases
         return SegmentNetwork(program, segment.populations, learns, sizes, biases=biases)
 
-    def _lesson(self, segment: Segment, whitenings: Mapping[NodeId, Whitening]) -> Lesson:
+    def _lesson(
+        self, segment: Segment, network: SegmentNetwork, whitenings: Mapping[NodeId, Whitening]
+    ) -> Lesson:
         program, samples = self.quantization.program, self.samples
         shapes = {
             name: program.graph[name].shape
             for name in segment.populations
             if name in self.walk.sites
         }
-        teacher = Teacher(samples.folded, samples.x, shapes)
+        teacher = Teacher(samples.folded, samples.x, shapes, network.most)
         outputs = {name for name in shapes if isinstance(program.graph[name], Readout)}
         goals = self._goals(teacher, outputs, shapes.keys() - outputs)
         judged = frozenset(goals.keys() & outputs) or frozenset(goals)
@@ -206,7 +207,7 @@ class _Way:
                 return {name: _single(sent[name]) for name in segment.sources}
 
             maps = x.shape == frames.shape and x.shape[-1] > 1
-            mirrors = maps and teacher.answers_mirrored(x[:FIRST], sorted(judged))
+            mirrors = maps and teacher.answers_mirrored(sorted(judged))
 
             def batch(
                 chosen: npt.NDArray[np.intp], draw: np.random.Generator | None
@@ -218,7 +219,7 @@ class _Way:
                     if mirrors:
                         pair = mirrored(draw, *pair[0]), mirrored(draw, *pair[1])
                     seen, encoded = mixed(draw, *pair[0], *pair[1])
-                return entries(encoded), teacher.drives(seen)
+                return entries(encoded), teacher.drives(seen, rough=draw is not None)
 
         else:
             messages = {name: _joined(self._pieces(name)) for name in segment.sources}
@@ -226,12 +227,11 @@ class _Way:
             def batch(
                 chosen: npt.NDArray[np.intp], draw: np.random.Generator | None
             ) -> tuple[Entries, dict[NodeId, Array]]:
-                del draw  # what reaches the segment is known of whole samples
                 there = {
                     name: np.ascontiguousarray(sent[..., chosen], np.float32)
                     for name, sent in messages.items()
                 }
-                return there, teacher.drives(x[chosen])
+                return there, teacher.drives(x[chosen], rough=draw is not None)
 
         return Lesson(goals, judged, n, batch, whitenings)
 
@@ -245,11 +245,10 @@ class _Way:
     ) -> dict[NodeId, Goal]:
         """Of outputs, and of drives inside, which together weigh ``INSIDE`` times as much."""
         program = self.quantization.program
-        drives = teacher.drives(self.samples.x[:FIRST])
         found: dict[NodeId, Goal] = {}
-        for name in drives:
+        for name, drives in teacher.first.items():
             rectified, most = name not in outputs, teacher.most.get(name)
-            target = drives[name].astype(np.float64)
+            target = drives.astype(np.float64)
             if rectified:
                 target = np.maximum(target, 0.0)
             power = float(products.mean(np.square(target).ravel(), axis=0))

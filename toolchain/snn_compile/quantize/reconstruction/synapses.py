@@ -43,8 +43,8 @@ def total(values: Array) -> Float:
     bits = SINGLE_BITS - _length(rows.shape[-1])
     if bits < GRADIENT_BITS:
         rows, bits = rows.astype(np.float64), 2 * GRADIENT_BITS
-    sums = blas(on_grid(rows, bits), np.ones(rows.shape[-1], rows.dtype))
-    found: Float = sums.sum(axis=0, dtype=np.float64)
+    sums = blas(on_grid(rows, bits), np.ones((rows.shape[-1], 1), rows.dtype))
+    found: Float = sums[..., 0].sum(axis=0, dtype=np.float64)
     return found
 
 
@@ -72,18 +72,17 @@ class Fixed:
 
     def forward(self, x: Array) -> Array:
         """Synaptic input before its floor, in the type of the messages."""
-        y = self._reads.times(self.weight.astype(x.dtype), self._reads.fields(x))
-        y *= y.dtype.type(2.0**self.group.exponent)
-        return y
+        weight = self.weight * 2.0**self.group.exponent
+        return self._reads.times(weight.astype(x.dtype), self._reads.fields(x))
 
     def backward(self, gradient: Array) -> Array:
         """Gradient of the source's messages, given that of the synaptic input."""
         bits = SINGLE_BITS - _length(self._reads.largest_back(self.weight))
         wide = bits < FEWEST_BITS
         flat = on_grid(gradient, min(bits, GRADIENT_BITS) if not wide else GRADIENT_BITS)
-        flat *= flat.dtype.type(2.0**self.group.exponent)
         flat = flat.astype(np.float64) if wide else flat
-        back = self._reads.back(self.weight.astype(flat.dtype), flat)
+        weight = self.weight * 2.0**self.group.exponent
+        back = self._reads.back(weight.astype(flat.dtype), flat)
         return back.astype(gradient.dtype, copy=False)
 
 
@@ -127,9 +126,8 @@ class Learned:
         """Synaptic input before its floor, from messages (C, H, W, B), in their type."""
         fields = self._reads.fields(x)
         self._read = x, fields
-        y = self._reads.times(self._used.astype(x.dtype), fields)
-        y *= y.dtype.type(2.0**self.group.exponent)
-        return y
+        weight = self._used * 2.0**self.group.exponent
+        return self._reads.times(weight.astype(x.dtype), fields)
 
     def backward(
         self, gradient: Array, ratio: Float, *, further: bool
@@ -160,8 +158,7 @@ class Learned:
         slope *= np.where(np.abs(scaled) <= self.limit + 0.5, ratio[self.channels] * scale, 0.0)
         if not further:
             return slope, None
-        back = self._reads.back(self._used.astype(flat.dtype), flat)
-        back *= back.dtype.type(scale)
+        back = self._reads.back((self._used * scale).astype(flat.dtype), flat)
         return slope, back.astype(gradient.dtype, copy=False)
 
     def changed(self, ratio: Float) -> Synapses:

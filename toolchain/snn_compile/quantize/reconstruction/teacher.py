@@ -17,12 +17,17 @@ from snn_compile.quantize.sites import readers_of
 from snn_compile.samples.rows import Rows
 from snn_compile.sim import ann
 from snn_compile.sim.kernels import Array
-from snn_compile.sim.reproducible import Reproducible
+from snn_compile.sim.reproducible import Coarse, Reproducible
 
 Numbers = npt.NDArray[np.number]
 Integers = npt.NDArray[np.integer]
 
 
+FIRST = 64
+"""Samples for the power of answers, and for what is decided once."""
+COARSE = 0.05
+"""Answers to mixtures may be rough if their squared error, over their power, is at most this over
+the square of the number of levels: a part of what rounding to levels does."""
 MIRRORED = 0.25
 """Mirrored samples are used if the squared error of their answers is at most this share of the
 power: 0.10 for cifar10_resnet20, 0.82 for the digits of the examples."""
@@ -35,46 +40,62 @@ class Teacher:
         folded: the float network.
         x: (N, *input shape) samples.
         shapes: rectifiers and outputs, with the (C, H, W) of their populations.
+        levels: the largest number of levels that drives are rounded to.
 
     Attributes:
+        first: drives of the first samples.
         most: (C,) caps of the rectifiers that have one.
     """
 
-    def __init__(self, folded: ANNGraph, x: Rows, shapes: Mapping[NodeId, Shape]) -> None:
-        self._folded, self._shapes = folded, shapes
-        self._operators = Reproducible(folded, x)
+    def __init__(
+        self, folded: ANNGraph, x: Rows, shapes: Mapping[NodeId, Shape], levels: int
+    ) -> None:
+        self._folded, self._shapes, self._x = folded, shapes, np.asarray(x[:FIRST])
         self._readers = readers_of(folded, shapes)
+        self._exact = Reproducible(folded, x)
+        self.first = self._drives(self._x, self._exact)
+        coarse = Coarse(self._exact)
+        errors = self._errors(self._drives(self._x, coarse), self.first)
+        enough = sum(errors) * levels**2 <= COARSE * len(errors)
+        self._rough: ann.Operators = coarse if enough else self._exact
         self.most: dict[NodeId, Float] = {}
         for name, shape in shapes.items():
             node = folded.graph[name]
             if isinstance(node, ops.Relu) and node.cap is not None:
                 self.most[name] = np.full(shape[0], float(node.cap))
 
-    def drives(self, x: Numbers) -> dict[NodeId, Array]:
-        """Of samples (B, *input shape), (C, H, W, B) float32 each."""
+    def drives(self, x: Numbers, *, rough: bool = False) -> dict[NodeId, Array]:
+        """Of samples (B, *input shape), (C, H, W, B) float32 each; rough ones may do."""
+        return self._drives(x, self._rough if rough else self._exact)
+
+    def _drives(self, x: Numbers, operators: ann.Operators) -> dict[NodeId, Array]:
         found: dict[NodeId, Array] = {}
 
         def observe(node: AnnNode, value: Array) -> Array:
             for reader in self._readers.get(node.id, ()):
                 shape = (*self._shapes[reader], value.shape[-1])
-                found[reader] = value.reshape(shape).astype(np.float32)
+                found[reader] = value.reshape(shape).astype(np.float32, copy=False)
             return value
 
-        ann.forward(self._folded, ann.batch_last(x), observe, self._operators)
+        ann.forward(self._folded, ann.batch_last(x), observe, operators)
         return found
 
-    def answers_mirrored(self, x: Numbers, names: Iterable[NodeId]) -> bool:
-        """Whether outputs, or drives, hardly change if maps (B, C, H, W) are mirrored."""
-        drives, turned = self.drives(x), self.drives(np.ascontiguousarray(x[..., ::-1]))
+    def answers_mirrored(self, names: Iterable[NodeId]) -> bool:
+        """Whether outputs, or drives, hardly change if maps (N, C, H, W) are mirrored."""
+        turned = self.drives(np.ascontiguousarray(self._x[..., ::-1]))
+        return all(error <= MIRRORED for error in self._errors(turned, names))
+
+    def _errors(self, drives: Mapping[NodeId, Array], names: Iterable[NodeId]) -> list[float]:
+        """Squared errors of drives of the first samples, over their power."""
+        found = []
         for name in names:
-            target = drives[name].astype(np.float64)
+            target = self.first[name].astype(np.float64)
             error, power = (
                 float(products.total(np.square(values).ravel(), axis=0))
-                for values in (turned[name] - target, target)
+                for values in (drives[name] - target, target)
             )
-            if error > MIRRORED * power:
-                return False
-        return True
+            found.append(error / power if power else float(error > 0))
+        return found
 
 
 def mixed(
