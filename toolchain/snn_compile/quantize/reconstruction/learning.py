@@ -94,7 +94,7 @@ class Lesson:
     batch: Callable[
         [npt.NDArray[np.intp], np.random.Generator | None], tuple[Entries, dict[NodeId, Array]]
     ]
-    whitenings: Mapping[NodeId, Whitening]
+    whitenings: Mapping[str, Whitening]
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ class _Adam:
     """
 
     def __init__(
-        self, network: SegmentNetwork, whitenings: Mapping[NodeId, Whitening], rate: float
+        self, network: SegmentNetwork, whitenings: Mapping[str, Whitening], rate: float
     ) -> None:
         self._whitenings, self._rate = whitenings, rate
         self._scales = {

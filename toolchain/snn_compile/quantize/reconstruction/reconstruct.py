@@ -126,7 +126,7 @@ class _Way:
     def take(self, part: Segment | Population, seed: int, steps: int, advance: Advance) -> None:
         """Fit and learn the next part, and go behind it."""
         names = part.populations if isinstance(part, Segment) else (part.id,)
-        behind, whitenings = self.walk.branch(), dict[NodeId, Whitening]()
+        behind, whitenings = self.walk.branch(), dict[str, Whitening]()
         for name in names:
             self.quantization = behind.fitted(self.quantization, name)
             for group, fields in behind.kept.items():
@@ -185,7 +185,7 @@ class _Way:
         return SegmentNetwork(program, segment.populations, learns, sizes, biases=biases)
 
     def _lesson(
-        self, segment: Segment, network: SegmentNetwork, whitenings: Mapping[NodeId, Whitening]
+        self, segment: Segment, network: SegmentNetwork, whitenings: Mapping[str, Whitening]
     ) -> Lesson:
         program, samples = self.quantization.program, self.samples
         shapes = {
