@@ -24,7 +24,6 @@ TARGET = Path(__file__).parents[2] / "docs/images/accuracy-goals.svg"
 DRAWN = {
     "default": ("o", "#7f7f7f", "default"),
     "reconstructed": ("s", "#08519c", "--rounding reconstructed"),
-    "psg": ("D", "#1b9e77", "trained with labels (psg)"),
 }
 """Marker, colour and name of an arm."""
 TICKS = (0, 0.5, 1, 2, 5, 10, 20)

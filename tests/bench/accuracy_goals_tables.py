@@ -84,7 +84,8 @@ def table(found: dict[tuple[str, str, str], Lost]) -> list[list[str]]:
     for (_, setting, arm), one in found.items():
         goal, first = one.goal, setting != before
         before = setting
-        sets = [f"{one.worst:.2f} of {len(one.cells)}"] if several else []
+        n = len(one.cells)
+        sets = [f"{one.worst:.2f} of {n}" if n > 1 else ""] * several
         rows.append(
             [
                 *(setting if first else "", arm),

@@ -73,4 +73,4 @@ def test_tables_have_mean_and_worst_of_sets(bench, tmp_path):
     half = 1.962341 * 100 * each.std(ddof=1) / np.sqrt(1000)  # Student's t
     assert rows[0]["interval"] == f"{2.5 - half:.2f} to {2.5 + half:.2f}"
     assert (rows[1]["lost"], rows[1]["verdict"], rows[1]["images"]) == ("0.00", "met, shown", "80")
-    assert (rows[2]["lost"], rows[2]["verdict"]) == ("1.00", "")
+    assert (rows[2]["lost"], rows[2]["worst"], rows[2]["verdict"]) == ("1.00", "", "")

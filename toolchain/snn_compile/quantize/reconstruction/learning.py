@@ -14,11 +14,12 @@ from snn_compile.numerics import products
 from snn_compile.numerics.products import Float
 from snn_compile.quantize.reconstruction.levels import column
 from snn_compile.quantize.reconstruction.network import SegmentNetwork, Values
+from snn_compile.quantize.reconstruction.whitening import Whitening
 from snn_compile.sim.kernels import Array
 
-STEPS = 300
+STEPS = 1200
 """Steps of a segment, unless they would take more than ``WORK``."""
-BATCH = 32
+BATCH = 16
 """Samples of a step; all are mixtures."""
 WORK = 1 << 40
 """Multiplications of the network that a compilation spends on learning, forward passes alone."""
@@ -84,6 +85,7 @@ class Lesson:
         judged: those whose error decides on the samples held out.
         n: number of samples.
         batch: sources and targets of some samples, mixed if random numbers are given.
+        whitenings: of the inputs of synapse groups.
     """
 
     goals: Mapping[NodeId, Goal]
@@ -92,6 +94,7 @@ class Lesson:
     batch: Callable[
         [npt.NDArray[np.intp], np.random.Generator | None], tuple[Entries, dict[NodeId, Array]]
     ]
+    whitenings: Mapping[str, Whitening]
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def learn(
         return _learned(lesson, before, before)
     kept = _copy(network.parameters)
     current, average = _copy(kept), _copy(kept)
-    draw, adam = np.random.default_rng(seed), _Adam(network.scales, _rate(network))
+    draw, adam = np.random.default_rng(seed), _Adam(network, lesson.whitenings, _rate(network))
     size = min(max(PIECE // network.largest, 1), AT_ONCE)
     for step in range(steps):
         network.use(current)
@@ -212,10 +215,21 @@ def held_out_errors(network: SegmentNetwork, lesson: Lesson) -> Errors:
 
 
 class _Adam:
-    """Kingma and Ba 2015; each parameter moves in units of its own scale."""
+    """Kingma and Ba 2015; each parameter moves in units of its own scale.
 
-    def __init__(self, scales: Values, rate: float) -> None:
-        self._scales, self._rate = scales, rate
+    Weights move in the coordinates that whiten their inputs, if those are known.
+    """
+
+    def __init__(
+        self, network: SegmentNetwork, whitenings: Mapping[str, Whitening], rate: float
+    ) -> None:
+        self._whitenings, self._rate = whitenings, rate
+        self._scales = {
+            name: self._whitenings[name].scale(network.parameters[name])
+            if name in whitenings
+            else scale
+            for name, scale in network.scales.items()
+        }
         self._mean: Values = {}
         self._square: Values = {}
         self._decays = [1.0, 1.0]
@@ -225,10 +239,16 @@ class _Adam:
         self._decays[0] *= MEAN_DECAY
         self._decays[1] *= SQUARE_DECAY
         for name, slope in slopes.items():
-            mean = self._mean.setdefault(name, np.zeros_like(slope))
-            square = self._square.setdefault(name, np.zeros_like(slope))
-            mean += (1 - MEAN_DECAY) * (slope - mean)
-            square += (1 - SQUARE_DECAY) * (slope * slope - square)
-            step = mean / (1 - self._decays[0])
-            step /= np.sqrt(square / (1 - self._decays[1])) + TINY
-            parameters[name] -= step * (share * self._rate * self._scales[name])
+            white = self._whitenings.get(name)
+            step = self._step(name, slope if white is None else white.slope(slope))
+            step *= share * self._rate * self._scales[name]
+            parameters[name] -= step if white is None else white.weights(step)
+
+    def _step(self, name: str, slope: Float) -> Float:
+        mean = self._mean.setdefault(name, np.zeros_like(slope))
+        square = self._square.setdefault(name, np.zeros_like(slope))
+        mean += (1 - MEAN_DECAY) * (slope - mean)
+        square += (1 - SQUARE_DECAY) * (slope * slope - square)
+        step: Float = mean / (1 - self._decays[0])
+        step /= np.sqrt(square / (1 - self._decays[1])) + TINY
+        return step

@@ -34,12 +34,16 @@ from snn_compile.quantize.reconstruction.levels import levels_of
 from snn_compile.quantize.reconstruction.network import SegmentNetwork, carriers, population_of
 from snn_compile.quantize.reconstruction.segments import Segment, segments_of
 from snn_compile.quantize.reconstruction.teacher import Integers, Numbers, Teacher, mirrored, mixed
+from snn_compile.quantize.reconstruction.whitening import Whitening
 from snn_compile.quantize.shared_drives import SharedDrives
 from snn_compile.quantize.sweep import Sweep
 from snn_compile.samples.rows import Rows
 from snn_compile.sim import ann, bounds
 from snn_compile.sim.kernels import Array
 from snn_compile.sim.reference import Simulator
+
+INSIDE = 3.0
+"""Weight of the drives inside of a segment, together, beside that of the outputs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +86,7 @@ class Reconstruct:
         fit = FitLayers(self.folded, samples.x[:seen], samples.frames[:seen], self.biases)
         parts = list(segments_of(program))
         sweep = Sweep(program, samples.frames) if len(parts) > 1 else None
-        way = _Way(quantization, Walk.of(fit, program), samples, sweep)
+        way = _Way(quantization, Walk.of(fit, program, keeps=True), samples, sweep)
         steps = learning.n_steps(ann.multiplications(self.folded))
         n_segments = sum(isinstance(part, Segment) for part in parts)
         with counted(self.name, steps * n_segments) as advance:
@@ -122,14 +126,18 @@ class _Way:
     def take(self, part: Segment | Population, seed: int, steps: int, advance: Advance) -> None:
         """Fit and learn the next part, and go behind it."""
         names = part.populations if isinstance(part, Segment) else (part.id,)
-        behind = self.walk.branch()
+        behind, whitenings = self.walk.branch(), dict[str, Whitening]()
         for name in names:
             self.quantization = behind.fitted(self.quantization, name)
+            for group, fields in behind.kept.items():
+                if (white := Whitening.of(fields)) is not None:
+                    whitenings[group] = white
             self.quantization = behind.pass_on(self.quantization, name)
         if not isinstance(part, Segment):
             self.findings.append(_without_gradient(part))
         elif (network := self._network(part)) is not None:
-            found = learning.learn(network, self._lesson(part, network), seed, steps, advance)
+            lesson = self._lesson(part, network, whitenings)
+            found = learning.learn(network, lesson, seed, steps, advance)
             changed = _within_bounds(self.quantization, network)
             fits = changed is not None
             self.findings.append(_finding(part, found, fits=fits))
@@ -176,7 +184,9 @@ class _Way:
         biases = self.walk.fit.biases
         return SegmentNetwork(program, segment.populations, learns, sizes, biases=biases)
 
-    def _lesson(self, segment: Segment, network: SegmentNetwork) -> Lesson:
+    def _lesson(
+        self, segment: Segment, network: SegmentNetwork, whitenings: Mapping[str, Whitening]
+    ) -> Lesson:
         program, samples = self.quantization.program, self.samples
         shapes = {
             name: program.graph[name].shape
@@ -223,7 +233,7 @@ class _Way:
                 }
                 return there, teacher.drives(x[chosen], rough=draw is not None)
 
-        return Lesson(goals, judged, n, batch)
+        return Lesson(goals, judged, n, batch, whitenings)
 
     def _pieces(self, name: NodeId) -> list[Int]:
         if self.sweep is None:
@@ -233,7 +243,7 @@ class _Way:
     def _goals(
         self, teacher: Teacher, outputs: set[NodeId], inside: set[NodeId]
     ) -> dict[NodeId, Goal]:
-        """Of outputs, and of drives inside, which together weigh as much."""
+        """Of outputs, and of drives inside, which together weigh ``INSIDE`` times as much."""
         program = self.quantization.program
         found: dict[NodeId, Goal] = {}
         for name, drives in teacher.first.items():
@@ -242,7 +252,7 @@ class _Way:
             if rectified:
                 target = np.maximum(target, 0.0)
             power = float(products.mean(np.square(target).ravel(), axis=0))
-            weight = 1 / len(outputs if name in outputs else inside)
+            weight = 1 / len(outputs) if name in outputs else INSIDE / len(inside)
             if power > 0:
                 unit = self.quantization.numbers[name].unit
                 unit = np.broadcast_to(unit, program.graph[name].shape[:1])
