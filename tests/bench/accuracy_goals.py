@@ -220,7 +220,7 @@ def main(words: list[str] | None = None) -> None:
             continue
         exact = next(iter(found.values())).exact
         title = f"{model}, {exact:.2f} % in floating point"
-        shown = Table(title=title, box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+        shown = Table(title=title, box=box.SIMPLE_HEAD, padding=0)
         for k, name in enumerate(titles):
             shown.add_column(name, justify="left" if k < N_WORDS else "right", no_wrap=True)
         for line in lines:
