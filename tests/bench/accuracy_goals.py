@@ -39,7 +39,6 @@ import numpy as np
 import w8a8
 from accuracy import float_answers
 from accuracy_goals_cells import (
-    ARMS,
     DEPTHWISE,
     FIRST,
     KIND,
@@ -48,6 +47,7 @@ from accuracy_goals_cells import (
     Cell,
     Known,
     known_of,
+    options_of,
     packed,
 )
 from accuracy_goals_tables import N_WORDS, losses, mark_of, markdown, table, write
@@ -192,12 +192,20 @@ def load(name: str, arguments: argparse.Namespace) -> Data:
     return Data(w8a8.SHARED / "models" / f"{name}.onnx", pool, labels, x, y)
 
 
+def _arm(name: str) -> str:
+    try:
+        options_of(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return name
+
+
 def main(words: list[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=list(KIND), choices=list(KIND))
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
-    parser.add_argument("--arms", nargs="+", default=list(FIRST), choices=list(ARMS))
+    parser.add_argument("--arms", nargs="+", default=list(FIRST), type=_arm)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--seeds", type=int, default=1, help="number of calibration sets")
     parser.add_argument("--folder", type=Path, default=Path("small_networks"))
@@ -220,12 +228,12 @@ def main(words: list[str] | None = None) -> None:
             continue
         exact = next(iter(found.values())).exact
         title = f"{model}, {exact:.2f} % in floating point"
-        shown = Table(title=title, box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+        shown = Table(title=title, box=box.SIMPLE_HEAD, padding=0)
         for k, name in enumerate(titles):
             shown.add_column(name, justify="left" if k < N_WORDS else "right", no_wrap=True)
         for line in lines:
             shown.add_row(*line)
-        Console(width=120).print(shown)
+        Console(width=128).print(shown)
 
 
 if __name__ == "__main__":

@@ -106,7 +106,30 @@ class Cell:
     @property
     def options(self) -> dict[str, Any]:
         """Of the compilation."""
-        return {**SETTINGS[self.setting], **ARMS[self.arm]}
+        return {**SETTINGS[self.setting], **options_of(self.arm)}
+
+
+def options_of(arm: str) -> dict[str, Any]:
+    """Options of ``ARMS``, or of a number of steps: ``reconstructed:STEPS``.
+
+    Raises:
+        ValueError: there is no such arm.
+    """
+    kind, steps = _kind(arm)
+    if kind not in ARMS or arm not in (kind, f"{kind}:{steps}"):
+        raise ValueError(f"no such arm: {arm}; {', '.join(ARMS)}, reconstructed:STEPS")
+    return {"rounding": arm} if steps else ARMS[kind]
+
+
+def _kind(arm: str) -> tuple[str, int]:
+    kind, _, steps = arm.partition(":")
+    return (kind, int(steps)) if kind == "reconstructed" and steps.isdecimal() else (arm, 0)
+
+
+def _place(key: tuple[str, str, str], models: Sequence[str]) -> tuple[int, ...]:
+    model, setting, arm = key
+    kind, steps = _kind(arm)
+    return models.index(model), list(SETTINGS).index(setting), list(ARMS).index(kind), steps
 
 
 def known_of(files: Iterable[Path]) -> Known:
@@ -127,11 +150,7 @@ def groups(known: Known, models: Sequence[str]) -> dict[tuple[str, str, str], li
     for key, cells in found.items():
         most = max(cell.images for cell in cells)
         found[key] = sorted((c for c in cells if c.images == most), key=lambda c: c.draw)
-    order = list(models), list(SETTINGS), list(ARMS)
-    return {
-        key: found[key]
-        for key in sorted(found, key=lambda k: [o.index(w) for o, w in zip(order, k, strict=True)])
-    }
+    return {key: found[key] for key in sorted(found, key=lambda key: _place(key, models))}
 
 
 def packed(right: np.ndarray) -> str:

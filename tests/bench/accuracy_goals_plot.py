@@ -33,6 +33,11 @@ HEIGHT, APART = 0.36, 0.24
 """Of a setting in inches, and between arms as a share of it."""
 
 
+def drawn(arm: str) -> tuple[str, str, str]:
+    """Marker, colour and name, of a number of steps too."""
+    return DRAWN.get(arm, ("^", "#41b6c4", f"--rounding {arm}"))
+
+
 def panel(axes: plt.Axes, found: dict[tuple[str, str, str], Lost], arms: list[str]) -> None:
     """Points lost by one model."""
     settings = [s for s in SETTINGS if any(key[1] == s for key in found)]
@@ -44,7 +49,7 @@ def panel(axes: plt.Axes, found: dict[tuple[str, str, str], Lost], arms: list[st
         for place, arm in zip(np.arange(len(there)) - (len(there) - 1) / 2, there, strict=True):
             one = of[arm]
             ends = [[one.mean - one.low], [one.high - one.mean]]
-            marker, colour, _ = DRAWN[arm]
+            marker, colour, _ = drawn(arm)
             height = k + APART * place
             axes.errorbar(one.mean, height, xerr=ends, fmt=marker, ms=4, lw=1.2, color=colour)
     (model,) = {key[0] for key in found}
@@ -71,9 +76,8 @@ def draw(found: dict[str, dict[tuple[str, str, str], Lost]], arms: list[str], ta
         panel(axes, one, arms)
     seen = {key[2] for one in found.values() for key in one}
     shapes = [
-        plt.Line2D([], [], marker=DRAWN[arm][0], ls="", color=DRAWN[arm][1], label=DRAWN[arm][2])
-        for arm in arms
-        if arm in seen
+        plt.Line2D([], [], marker=marker, ls="", color=colour, label=label)
+        for marker, colour, label in (drawn(arm) for arm in arms if arm in seen)
     ]
     goal = plt.Line2D([], [], color="black", lw=1.2, label="goal")
     figure.legend(handles=[*shapes, goal], loc="lower center", ncols=4, frameon=False)
@@ -86,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--models", nargs="+", default=list(KIND), choices=list(KIND))
-    parser.add_argument("--arms", nargs="+", default=list(DRAWN), choices=list(DRAWN))
+    parser.add_argument("--arms", nargs="+", default=list(DRAWN))
     parser.add_argument("-o", "--output", type=Path, default=TARGET)
     asked = parser.parse_args()
     known = known_of(asked.files)

@@ -38,6 +38,15 @@ def test_names_are_read_back(bench):
         assert cells.Cell.named(str(cell)) == cell
 
 
+def test_arms_are_options(bench):
+    cells, _ = bench
+    assert cells.options_of("reconstructed:30") == {"rounding": "reconstructed:30"}
+    assert cells.options_of("max") == {"thresholds": "max"}
+    for arm in ("reconstructed:", "reconstructed:x", "max:3", "other"):
+        with pytest.raises(ValueError, match="no such arm"):
+            cells.options_of(arm)
+
+
 def test_tables_have_mean_and_worst_of_sets(bench, tmp_path):
     cells, tables = bench
 
@@ -51,7 +60,7 @@ def test_tables_have_mean_and_worst_of_sets(bench, tmp_path):
                 name("default", 1000): entry(cells, 1),
                 name("default", 1000, 1): entry(cells, 860, cpu=10.0),
                 name("psg", 1000): entry(cells, 890),
-                name("reconstructed", 80): entry(cells, 72, 80),
+                name("reconstructed:30", 80): entry(cells, 72, 80),
             }
         )
     )
@@ -63,7 +72,7 @@ def test_tables_have_mean_and_worst_of_sets(bench, tmp_path):
     found = tables.losses(cells.known_of([first, tmp_path / "none", second]), [MODEL])
     titles, *rows = tables.table(found)
     rows = [dict(zip(titles, row, strict=True)) for row in rows]
-    assert [row["arm"] for row in rows] == ["default", "reconstructed", "psg"]
+    assert [row["arm"] for row in rows] == ["default", "reconstructed:30", "psg"]
     assert [row["setting"] for row in rows] == ["sync 4", "", ""]
     # Of 900 right answers 10 and 40 are lost: 25 of 1,000 on average.
     assert (rows[0]["lost"], rows[0]["worst"]) == ("2.50", "4.00 of 2")
