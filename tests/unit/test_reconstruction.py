@@ -553,3 +553,14 @@ def test_spikes_over_time_keep_their_weights(coding):
     assert all(map(same, case.quantization.program.graph, result.graph.program.graph))
     (finding,) = result.findings
     assert finding.code == "not-reconstructed"
+
+
+def test_as_many_steps_are_taken_as_are_stated(few, monkeypatch):
+    taken = []
+    monkeypatch.setattr(
+        learning, "learn", lambda *of: taken.append(of[3]) or learning.Learned(1, 1, {})
+    )
+    case = made(NETWORKS["mlp"](), Sync(3), bits=8, n=40)
+    for steps, expected in ((None, learning.STEPS), (9, 9)):
+        Reconstruct(case.folded, case.x, case.encoding(case.x), steps=steps)(case.quantization)
+        assert taken.pop() == expected

@@ -10,6 +10,7 @@ from snn_compile.ir import ann as ops
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
+from snn_compile.options.rounding import reconstructs, steps_of
 from snn_compile.quantize.calibrate_potentials import CalibratePotentials
 from snn_compile.quantize.calibrate_resets import CalibrateResets
 from snn_compile.quantize.correct_biases import CorrectBiases
@@ -48,11 +49,11 @@ def adjustments(
     # and what does not. Biases would compensate the second once more.
     potentials = options.potential_calibration and correction is Correction.POTENTIALS
     biases = options.bias_correction and not potentials
-    reconstructs = options.rounding == "reconstructed"
-    if options.rounding != "nearest" and not (reconstructs and coding.single_step):
+    learned = reconstructs(options.rounding)
+    if options.rounding != "nearest" and not (learned and coding.single_step):
         yield FitLayers(folded, x, frames, biases, starts=scales if potentials else None)
-    if reconstructs:
-        yield Reconstruct(folded, x, frames, biases)
+    if learned:
+        yield Reconstruct(folded, x, frames, biases, steps_of(options.rounding))
     if potentials:
         yield CalibratePotentials(folded, x, frames, scales, options.bias_correction)
     elif options.bias_correction and options.rounding == "nearest":

@@ -9,10 +9,10 @@ from snn_compile.options.declared import option
 from snn_compile.options.kinds import Auto, budget, choice, switch, text, whole_number
 from snn_compile.options.layers import METHODS, valid_thresholds
 from snn_compile.options.meaning import BIASES, MEASURED, ON_FLOATS, RESETS, STARTS, UNEQUALIZED
+from snn_compile.options.rounding import ROUNDINGS, valid_rounding
 
 Neurons = Literal["any", "stock"]
 Equalization = Literal["auto", "none", "range", "l2", "l4", "data"]
-Rounding = Literal["nearest", "compensated", "reconstructed"]
 EQUALIZE: tuple[str, ...] = get_args(Equalization)
 
 _GROUP = "Numbers"
@@ -79,11 +79,11 @@ class NumberOptions:
         " and no exact remedy exists.",
         _GROUP,
     )
-    rounding: Rounding = option(
+    rounding: str = option(
         "compensated",
-        choice(Rounding),
-        "Weight rounding: to nearest, with errors that cancel on the calibration data, or learned"
-        " from the float network's answers to it (minutes).",
+        text("METHOD", ROUNDINGS, valid_rounding),
+        "Weight rounding: nearest; compensated, so that errors cancel on the calibration data; or"
+        " reconstructed[:STEPS], learned from the float network's answers to it (minutes).",
         _GROUP,
         MEASURED,
         idle="nearest",
@@ -126,7 +126,7 @@ class NumberKeywords(TypedDict, total=False):
     state_bits: int
     neurons: Neurons
     allow_approximate: bool
-    rounding: Rounding
+    rounding: str
     bias_correction: bool
     potential_calibration: bool
     reset_calibration: bool

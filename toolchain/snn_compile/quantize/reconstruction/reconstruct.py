@@ -65,6 +65,7 @@ class Reconstruct:
         x: (N, *input shape) calibration samples.
         frames: the same, encoded, (N, C, H, W).
         biases: whether to change biases.
+        steps: of each segment; None for as many as its work allows.
         drives: what calibration recorded of the float network on the same samples.
     """
 
@@ -73,6 +74,7 @@ class Reconstruct:
     x: Rows
     frames: Rows
     biases: bool = True
+    steps: int | None = None
     drives: SharedDrives | None = None
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
@@ -87,7 +89,7 @@ class Reconstruct:
         parts = list(segments_of(program))
         sweep = Sweep(program, samples.frames) if len(parts) > 1 else None
         way = _Way(quantization, Walk.of(fit, program, keeps=True), samples, sweep)
-        steps = learning.n_steps(ann.multiplications(self.folded))
+        steps = self.steps or learning.n_steps(ann.multiplications(self.folded))
         n_segments = sum(isinstance(part, Segment) for part in parts)
         with counted(self.name, steps * n_segments) as advance:
             for number, part in enumerate(parts):
