@@ -49,21 +49,38 @@ def rounded(x: npt.NDArray[np.number], exponent: npt.ArrayLike) -> Float:
     return nearest
 
 
-def matmul(a: Float, b: Float, *, slices: int = 2) -> Float:
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """The right operand of several products, (K, N), in slices once."""
+
+    slices: list[Float]
+
+    @staticmethod
+    def of(b: Float, slices: int = 2) -> Columns:
+        """So many slices of a matrix, as :func:`matmul` takes them."""
+        largest = np.abs(b).max(axis=0, keepdims=True, initial=0)
+        return Columns(_slices(b, largest, _slice_bits(len(b)), slices))
+
+
+def _slice_bits(length: int) -> int:
+    return (MANTISSA_BITS - int(bit_length(length))) // 2
+
+
+def matmul(a: Float, b: Float | Columns, *, slices: int = 2) -> Float:
     """``a @ b``, with the same bits on any BLAS.
 
     Args:
         a: (M, K).
-        b: (K, N).
+        b: (K, N), or its slices.
         slices: number of slices per operand. Relative to the largest magnitude of a row of ``a``
             and of a column of ``b``, the operands are exact to ``slices * (53 - log2 K) / 2`` bits.
 
     Returns:
         (M, N) float64.
     """
-    bits = (MANTISSA_BITS - int(bit_length(a.shape[1]))) // 2
-    rows = _slices(a, np.abs(a).max(axis=1, keepdims=True, initial=0), bits, slices)
-    columns = _slices(b, np.abs(b).max(axis=0, keepdims=True, initial=0), bits, slices)
+    columns = (b if isinstance(b, Columns) else Columns.of(b, slices)).slices
+    largest = np.abs(a).max(axis=1, keepdims=True, initial=0)
+    rows = _slices(a, largest, _slice_bits(a.shape[1]), len(columns))
     return _multiplied(rows, columns, blas).astype(np.float64, copy=False)
 
 
@@ -73,8 +90,8 @@ def outer(a: Float) -> Float:
     Args:
         a: (M, K).
     """
-    bits = (MANTISSA_BITS - int(bit_length(a.shape[1]))) // 2
-    high, low = _slices(a, np.abs(a).max(axis=1, keepdims=True, initial=0), bits, 2)
+    largest = np.abs(a).max(axis=1, keepdims=True, initial=0)
+    high, low = _slices(a, largest, _slice_bits(a.shape[1]), 2)
     mixed = blas(high, low.T)  # exact: the other mixed term is its transpose
     found: Float = mixed + mixed.T
     found += blas(high, high.T)

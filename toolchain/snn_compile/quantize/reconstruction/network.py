@@ -121,7 +121,8 @@ class SegmentNetwork:
         """Take other values of the parameters."""
         self.parameters = parameters
         for name, levels in self.levels.items():
-            self._steps[name] = levels.step(self.ratio(name))
+            if name not in self._steps or f"{name}:size" in parameters:
+                self._steps[name] = levels.step(self.ratio(name))
         for name, groups in self.groups.items():
             for group in groups:
                 if isinstance(group, Learned):

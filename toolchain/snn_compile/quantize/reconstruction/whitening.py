@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -26,6 +27,8 @@ MOST_INPUTS = 1024
 """Weights of a neuron; with more, products with the factors cost more than they win."""
 FEW = 32
 """Inputs up to which the factors of several neurons are applied at once."""
+
+Factors = Float | list[products.Columns]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,25 +62,40 @@ class Whitening:
 
     def slope(self, slope: Float) -> Float:
         """Gradient (R, K) of the coordinates, given that of the weights."""
-        return self._times(slope, self.inverse.swapaxes(1, 2))
+        return _times(slope, self._back)
 
     def weights(self, coordinates: Float) -> Float:
         """Weights (R, K) of these coordinates."""
-        return self._times(coordinates, self.inverse)
+        return _times(coordinates, self._forth)
 
     def scale(self, weight: Float) -> Float:
         """Root mean square of each row's coordinates, (R, 1)."""
-        square = np.square(self._times(weight, self.lower))
+        square = np.square(_times(weight, _factors(self.lower)))
         return np.sqrt(products.mean(square, axis=1))[:, None]
 
-    def _times(self, rows: Float, factors: Float) -> Float:
-        """Rows (R, K) times their factor."""
-        stretches = rows.reshape(len(factors), -1, rows.shape[1])
-        if rows.shape[1] <= FEW:
-            found = np.zeros_like(stretches)
-            for k in range(rows.shape[1]):
-                found += stretches[:, :, k, None] * factors[:, None, k]
-        else:
-            pairs = zip(stretches, factors, strict=True)
-            found = np.stack([products.matmul(a, b, slices=1) for a, b in pairs])
-        return found.reshape(rows.shape)
+    @cached_property
+    def _forth(self) -> Factors:
+        return _factors(self.inverse)
+
+    @cached_property
+    def _back(self) -> Factors:
+        return _factors(self.inverse.swapaxes(1, 2))
+
+
+def _factors(matrices: Float) -> Factors:
+    """What is multiplied with often, (G, K, K), for :func:`_times`."""
+    if matrices.shape[1] <= FEW:
+        return matrices
+    return [products.Columns.of(matrix, slices=1) for matrix in matrices]
+
+
+def _times(rows: Float, factors: Factors) -> Float:
+    """Rows (R, K) times the factor of their stretch."""
+    stretches = rows.reshape(len(factors), -1, rows.shape[1])
+    if isinstance(factors, list):
+        pairs = zip(stretches, factors, strict=True)
+        return np.stack([products.matmul(a, b) for a, b in pairs]).reshape(rows.shape)
+    found = np.zeros_like(stretches)
+    for k in range(rows.shape[1]):
+        found += stretches[:, :, k, None] * factors[:, None, k]
+    return found.reshape(rows.shape)
