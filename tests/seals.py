@@ -35,7 +35,7 @@ CASES: dict[str, tuple[str, Options]] = {
     "sync, 16 steps": ("digits_cnn", {"coding": "sync", "timesteps": 16}),
     "sync, reconstructed": (
         "digits_cnn",
-        {"coding": "sync", "timesteps": 3, "rounding": "reconstructed"},
+        {"coding": "sync", "timesteps": 3, "rounding": "reconstructed:100"},
     ),
     "rate, 8 steps": ("digits_cnn", {"coding": "rate", "timesteps": 8, "input": "poisson"}),
     "rate, spike-norm": ("digits_cnn", {"coding": "rate", "thresholds": "spike-norm"}),
