@@ -29,7 +29,8 @@ CHECKS = 5
 """How often the samples held out are looked at."""
 RATE, MOST_RATE = 0.02, 0.01
 """First step over the largest number of levels, relative to the root mean square of a neuron's
-weights or to a level; falls to 0. The more levels, the smaller is what noise must not exceed."""
+weights (in the coordinates that they move in) or to a level; falls to 0. The more levels, the
+smaller is what noise must not exceed."""
 MEAN_DECAY, SQUARE_DECAY = 0.9, 0.999
 AVERAGE_DECAY, WARM_UP = 0.98, 10
 """The average of n steps looks back on at most a share (n + 1) / (n + 10) of them."""
