@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import w8a8
 
+from snn_compile.options.rounding import reconstructs, steps_of
+
 SETTINGS: dict[str, dict[str, Any]] = {
     "sync 16": {"coding": "sync", "timesteps": 16},
     "sync 32": {"coding": "sync", "timesteps": 32},
@@ -115,21 +117,18 @@ def options_of(arm: str) -> dict[str, Any]:
     Raises:
         ValueError: there is no such arm.
     """
-    kind, steps = _kind(arm)
-    if kind not in ARMS or arm not in (kind, f"{kind}:{steps}"):
+    if reconstructs(arm):
+        return {"rounding": arm}
+    if arm not in ARMS:
         raise ValueError(f"no such arm: {arm}; {', '.join(ARMS)}, reconstructed:STEPS")
-    return {"rounding": arm} if steps else ARMS[kind]
-
-
-def _kind(arm: str) -> tuple[str, int]:
-    kind, _, steps = arm.partition(":")
-    return (kind, int(steps)) if kind == "reconstructed" and steps.isdecimal() else (arm, 0)
+    return ARMS[arm]
 
 
 def _place(key: tuple[str, str, str], models: Sequence[str]) -> tuple[int, ...]:
     model, setting, arm = key
-    kind, steps = _kind(arm)
-    return models.index(model), list(SETTINGS).index(setting), list(ARMS).index(kind), steps
+    kind = "reconstructed" if reconstructs(arm) else arm
+    at = models.index(model), list(SETTINGS).index(setting), list(ARMS).index(kind)
+    return *at, steps_of(arm) or 0
 
 
 def known_of(files: Iterable[Path]) -> Known:

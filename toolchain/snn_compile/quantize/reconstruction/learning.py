@@ -226,9 +226,7 @@ class _Adam:
     ) -> None:
         self._whitenings, self._rate = whitenings, rate
         self._scales = {
-            name: self._whitenings[name].scale(network.parameters[name])
-            if name in whitenings
-            else scale
+            name: whitenings[name].scale(network.parameters[name]) if name in whitenings else scale
             for name, scale in network.scales.items()
         }
         self._mean: Values = {}

@@ -131,8 +131,8 @@ class _Way:
         behind, whitenings = self.walk.branch(), dict[str, Whitening]()
         for name in names:
             self.quantization = behind.fitted(self.quantization, name)
-            for group, fields in behind.kept.items():
-                if (white := Whitening.of(fields)) is not None:
+            for group in self._learned(name):
+                if (white := Whitening.of(behind.kept.get(group, ()))) is not None:
                     whitenings[group] = white
             self.quantization = behind.pass_on(self.quantization, name)
         if not isinstance(part, Segment):
@@ -158,14 +158,8 @@ class _Way:
 
     def _network(self, segment: Segment) -> SegmentNetwork | None:
         """The segment with gradients; None where nothing could be learned."""
-        program, known = self.quantization.program, self.walk.sites
-        learns = {
-            group.id
-            for name in segment.populations
-            if name in known
-            for group in program.synapses_into(population_of(program, name))
-            if _is_learned(group, population_of(program, name), self.quantization)
-        }
+        program = self.quantization.program
+        learns = {group for name in segment.populations for group in self._learned(name)}
         if not learns:
             self.findings.append(_nothing_to_learn(segment))
             return None
@@ -185,6 +179,15 @@ class _Way:
         }
         biases = self.walk.fit.biases
         return SegmentNetwork(program, segment.populations, learns, sizes, biases=biases)
+
+    def _learned(self, name: NodeId) -> Iterator[NodeId]:
+        """Groups onto a population whose weights are learned."""
+        if name not in self.walk.sites:
+            return
+        population = population_of(self.quantization.program, name)
+        for group in self.quantization.program.synapses_into(population):
+            if _is_learned(group, population, self.quantization):
+                yield group.id
 
     def _lesson(
         self, segment: Segment, network: SegmentNetwork, whitenings: Mapping[str, Whitening]
