@@ -163,7 +163,7 @@ class SegmentNetwork:
         return np.maximum(found, LEAST_SIZE)
 
     def sizes(self) -> dict[NodeId, Float]:
-        """Relative sizes of the levels of populations, and of their relays, if readers follow them."""
+        """Relative sizes of levels that readers follow, of populations and of their relays."""
         names = [*self.levels, *self.carriers]
         found = {
             name: self.ratio(name)
