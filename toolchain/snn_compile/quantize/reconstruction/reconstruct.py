@@ -55,7 +55,8 @@ class Reconstruct:
     network gives; the error is that of all drives and of the outputs, each over its power. A
     network is learned as a whole, or in segments where populations without a gradient lie in
     between. It keeps the fitted integers unless others have a smaller error on samples held out,
-    and no state can overflow with them.
+    and no state can overflow with them. Weights of few bits stay as they are fitted, and biases and
+    sizes of levels are learned.
 
     Networks with spikes over time are unchanged; so are populations without a gradient, sparse
     synapses, and the integers of a quantized file.
@@ -379,8 +380,7 @@ def _without_gradient(population: Population) -> Finding:
 
 def _nothing_to_learn(segment: Segment) -> Finding:
     return Finding(
-        f"what ends with '{segment.populations[-1]}' keeps compensated weights: none are free to"
-        " change",
+        f"what ends with '{segment.populations[-1]}' keeps compensated weights: none may change",
         code="not-reconstructed",
     )
 
