@@ -16,7 +16,7 @@ from snn_compile.quantize.reconstruction import learning, synapses
 from snn_compile.quantize.reconstruction.learning import held_out_errors
 from snn_compile.quantize.reconstruction.network import SegmentNetwork
 from snn_compile.quantize.reconstruction.reconstruct import Reconstruct
-from snn_compile.sim import bounds, reference
+from snn_compile.sim import bounds, engine, reference
 
 N = 96
 SEEN = N - learning.n_held(N)
@@ -71,8 +71,9 @@ def test_all_but_weights_is_learned(coding, learned):
     frames = case.encoding(case.x[-9:])
     entry = {node.id: np.moveaxis(frames, 0, -1).astype(np.float32) for node in program.inputs}
     potential = network.forward(entry)[network.names[-1]]
-    (run,) = reference.run(program, frames).outputs.values()
-    assert (np.moveaxis(potential, -1, 0) == run).all()
+    for simulator in (reference, engine):
+        (run,) = simulator.run(program, frames).outputs.values()
+        assert (np.moveaxis(potential, -1, 0) == run).all()
 
 
 def test_the_network_in_floating_point_stays():
