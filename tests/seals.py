@@ -37,6 +37,10 @@ CASES: dict[str, tuple[str, Options]] = {
         "digits_cnn",
         {"coding": "sync", "timesteps": 3, "rounding": "reconstructed:100"},
     ),
+    "radix, 3 bit, reconstructed": (
+        "digits_cnn",
+        {"coding": "radix", "timesteps": 4, "weight_bits": 3, "rounding": "reconstructed:100"},
+    ),
     "rate, 8 steps": ("digits_cnn", {"coding": "rate", "timesteps": 8, "input": "poisson"}),
     "rate, spike-norm": ("digits_cnn", {"coding": "rate", "thresholds": "spike-norm"}),
     "rate, reset to zero": ("digits_mlp", {"coding": "rate", "timesteps": 16, "reset": "zero"}),

@@ -336,14 +336,6 @@ def test_the_spiking_network_has_the_learned_levels(monkeypatch):
     assert n_changed > 2
 
 
-def test_few_bits_are_not_learned(few):
-    case = made(NETWORKS["residual"](), Graded(8), bits=4, n=64)
-    result = reconstructed(case)
-    assert all(map(same, result.graph.program.graph, compensated(case).program.graph))
-    (finding,) = result.findings
-    assert finding.code == "not-reconstructed"
-
-
 def test_what_learns_nothing_is_fitted_to_all_samples(monkeypatch):
     monkeypatch.setattr(learning, "STEPS", 1)
     monkeypatch.setattr(learning, "_rate", lambda network: 9.0)

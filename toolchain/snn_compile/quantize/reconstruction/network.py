@@ -48,8 +48,9 @@ class SegmentNetwork:
         program: the network in fixed point, of one step.
         names: the segment's populations, in order.
         learns: whether a group's weights, and its population's bias, may change.
-        sizes: populations whose levels may change in size.
+        sizes: populations whose levels may change in size, and their readers' weights with them.
         biases: whether biases may change.
+        tuned: populations whose biases, and sizes of levels, may change while all weights stay.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class SegmentNetwork:
         sizes: set[NodeId],
         *,
         biases: bool = True,
+        tuned: frozenset[NodeId] = frozenset(),
     ) -> None:
         self.program, self.names = program, names
+        self._followed, self._tuned = sizes, tuned
         self.carriers = carriers(program, names)
         self.populations = {name: population_of(program, name) for name in names}
         self.groups: dict[NodeId, list[Fixed | Learned]] = {}
@@ -75,7 +78,7 @@ class SegmentNetwork:
             levels = levels_of(population)
             if levels is not None:
                 self.levels[name] = levels
-                if name in sizes:
+                if name in sizes or (name in tuned and not population.relay):
                     self._add(f"{name}:size", np.ones(len(levels.given)), np.ones(1))
             if name not in self.carriers:
                 groups = program.synapses_into(population)
@@ -91,8 +94,7 @@ class SegmentNetwork:
         if group.id not in learns or not isinstance(group, ConvSynapses | DenseSynapses):
             return Fixed(group, source, most)
         learned = Learned(group, source, most)
-        power = np.sqrt(products.mean(np.square(learned.weight), axis=1))
-        self._add(group.id, learned.weight, np.maximum(power, 0.25)[:, None])
+        self._add(group.id, learned.weight, _typical(learned)[:, None])
         return learned
 
     def _add_bias(self, name: NodeId) -> None:
@@ -100,13 +102,13 @@ class SegmentNetwork:
 
         They move by parts of a level, or of what a typical weight adds at most.
         """
-        learned = [g for g in self.groups[name] if isinstance(g, Learned)]
-        if not learned:
+        moving = [g for g in self.groups[name] if name in self._tuned or isinstance(g, Learned)]
+        if not moving:
             return
         levels = self.levels.get(name)
         scale = np.zeros(self.populations[name].shape[0])
-        for group in learned:
-            scale += self.scales[group.group.id][:, 0] * group.most * 2.0**group.group.exponent
+        for group in moving:
+            scale += _typical(group) * group.most * 2.0**group.group.exponent
         self._add(f"{name}:bias", np.zeros(len(scale)), scale if levels is None else levels.given)
 
     def _add(self, name: str, start: Float, scale: Float) -> None:
@@ -117,6 +119,12 @@ class SegmentNetwork:
         source = group.group.inputs[0]
         return self.carriers.get(source, source)
 
+    def _growth(self, group: Fixed | Learned) -> Float:
+        """What the weights of a group are multiplied with, for each channel of its source, (C,)."""
+        source = self.source_of(group)
+        ratio = self.ratio(source)
+        return ratio if source in self._followed else np.ones_like(ratio)
+
     def use(self, parameters: Values) -> None:
         """Take other values of the parameters."""
         self.parameters = parameters
@@ -126,7 +134,7 @@ class SegmentNetwork:
         for name, groups in self.groups.items():
             for group in groups:
                 if isinstance(group, Learned):
-                    group.use(parameters[group.group.id], self.ratio(self.source_of(group)))
+                    group.use(parameters[group.group.id], self._growth(group))
             self._biases[name] = self._bias(name)
             self._types[name] = type_of(groups, self._biases[name])
 
@@ -155,13 +163,14 @@ class SegmentNetwork:
         return np.maximum(found, LEAST_SIZE)
 
     def sizes(self) -> dict[NodeId, Float]:
-        """Relative sizes of the levels of populations, and of their relays, that were learned."""
+        """Relative sizes of levels that readers follow, of populations and of their relays."""
         names = [*self.levels, *self.carriers]
-        found = {name: self.ratio(name) for name in names if self._is_sized(name)}
+        found = {
+            name: self.ratio(name)
+            for name in names
+            if self.carriers.get(name, name) in self._followed
+        }
         return {name: ratio for name, ratio in found.items() if (ratio != 1).any()}
-
-    def _is_sized(self, name: NodeId) -> bool:
-        return f"{self.carriers.get(name, name)}:size" in self.parameters
 
     def half(self, name: NodeId) -> Float:
         """Steps of the bias that only round, (C,)."""
@@ -245,21 +254,22 @@ class SegmentNetwork:
         further = source in self.groups
         if isinstance(group, Fixed):
             return group.backward(at) if further else None
-        found[group.group.id], back = group.backward(at, self.ratio(source), further=further)
+        found[group.group.id], back = group.backward(at, self._growth(group), further=further)
         return back
 
     def _through(self, name: NodeId, at: Array, found: Values) -> Array:
         """Gradient of the potential, given that of the messages; that of the size on the way.
 
-        With ``n`` the messages and ``u = V / size``, weights of readers grow with the size: what
-        arrives for a size is ``n - u`` inside of the range, and ``n`` where messages saturate.
+        With ``n`` the messages and ``u = V / size``, what arrives for a size is ``-u`` inside of
+        the range, and ``n`` more, there and where messages saturate, if weights of readers grow
+        with the size.
         """
         kept, levels = self._kept.pop(name), self.levels[name]
         inside = (kept.exact > 0) & (kept.exact < levels.most)
         passed = at * inside
         if f"{name}:size" in self.parameters:
-            moved = kept.sent * at
-            moved -= kept.exact * passed
+            moved = kept.exact * passed
+            np.subtract(kept.sent * at if name in self._followed else 0.0, moved, out=moved)
             found[f"{name}:size"] = total(moved) / self.ratio(name)
         passed /= column(kept.step.size, passed)
         return passed
@@ -279,8 +289,14 @@ class SegmentNetwork:
         for groups in self.groups.values():
             for group in groups:
                 if isinstance(group, Learned):
-                    synapses.append(group.changed(self.ratio(self.source_of(group))))
+                    synapses.append(group.changed(self._growth(group)))
         return synapses, populations
+
+
+def _typical(group: Fixed | Learned) -> Float:
+    """Size of a neuron's weights, in steps of their grid, for each row."""
+    power = np.sqrt(products.mean(np.square(group.weight), axis=1))
+    return np.maximum(power, 0.25)
 
 
 def carriers(program: QuantizedGraph, names: tuple[NodeId, ...]) -> dict[NodeId, NodeId]:

@@ -55,7 +55,8 @@ class Reconstruct:
     network gives; the error is that of all drives and of the outputs, each over its power. A
     network is learned as a whole, or in segments where populations without a gradient lie in
     between. It keeps the fitted integers unless others have a smaller error on samples held out,
-    and no state can overflow with them.
+    and no state can overflow with them. Weights of few bits stay as they are fitted, and biases and
+    sizes of levels are learned.
 
     Networks with spikes over time are unchanged; so are populations without a gradient, sparse
     synapses, and the integers of a quantized file.
@@ -160,7 +161,8 @@ class _Way:
         """The segment with gradients; None where nothing could be learned."""
         program = self.quantization.program
         learns = {group for name in segment.populations for group in self._learned(name)}
-        if not learns:
+        tuned = frozenset(name for name in segment.populations if self._is_tuned(name))
+        if not learns and not tuned:
             self.findings.append(_nothing_to_learn(segment))
             return None
         carried = carriers(program, segment.populations)
@@ -178,7 +180,18 @@ class _Way:
             and learns.issuperset(readers(name))
         }
         biases = self.walk.fit.biases
-        return SegmentNetwork(program, segment.populations, learns, sizes, biases=biases)
+        return SegmentNetwork(
+            program, segment.populations, learns, sizes, biases=biases, tuned=tuned
+        )
+
+    def _is_tuned(self, name: NodeId) -> bool:
+        """Whether all weights onto a population are channels of few bits, and none of a file."""
+        numbers = self.quantization.numbers.get(name)
+        if name not in self.walk.sites or numbers is None or numbers.weight_bits > FEW_BITS:
+            return False
+        population = population_of(self.quantization.program, name)
+        groups = self.quantization.program.synapses_into(population)
+        return all(_is_free(group, population, self.quantization) for group in groups)
 
     def _learned(self, name: NodeId) -> Iterator[NodeId]:
         """Groups onto a population whose weights are learned."""
@@ -276,16 +289,20 @@ def _joined(pieces: list[Int]) -> Int:
 
 
 def _is_learned(group: Synapses, population: Population, quantization: Quantization) -> bool:
-    """Whether rows of weights are channels of many bits, and no integers of a user's file.
+    """Whether weights are free and of many bits.
 
     Of few bits, a step is so large that gradients, which pass through rounding, mislead.
     """
-    numbers = quantization.numbers[population.id]
+    few = quantization.numbers[population.id].weight_bits <= FEW_BITS
+    return not few and _is_free(group, population, quantization)
+
+
+def _is_free(group: Synapses, population: Population, quantization: Quantization) -> bool:
+    """Whether rows of weights are channels, and no integers of a user's file."""
     rows_are_channels = isinstance(group, ConvSynapses | DenseSynapses) and (
         len(group.weight.values) == population.shape[0]
     )
-    few = numbers.weight_bits <= FEW_BITS
-    return rows_are_channels and not few and group.id not in numbers.given
+    return rows_are_channels and group.id not in quantization.numbers[population.id].given
 
 
 def _within_bounds(quantization: Quantization, network: SegmentNetwork) -> Quantization | None:
@@ -363,8 +380,7 @@ def _without_gradient(population: Population) -> Finding:
 
 def _nothing_to_learn(segment: Segment) -> Finding:
     return Finding(
-        f"what ends with '{segment.populations[-1]}' keeps compensated weights: none have more than"
-        f" {FEW_BITS} bits and are free to change",
+        f"what ends with '{segment.populations[-1]}' keeps compensated weights: none may change",
         code="not-reconstructed",
     )
 
