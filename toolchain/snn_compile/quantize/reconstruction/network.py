@@ -33,7 +33,7 @@ Values = dict[str, Float]
 
 
 @dataclass(frozen=True, eq=False)
-class _Kept:
+class Kept:
     """What the backward pass of a population reads."""
 
     sent: Array
@@ -45,7 +45,7 @@ class SegmentNetwork:
     """The populations of a segment, with parameters that are learned.
 
     Args:
-        program: the network in fixed point, of one step.
+        program: the network in fixed point, of one step (``CountNetwork`` has those of several).
         names: the segment's populations, in order.
         learns: whether a group's weights, and its population's bias, may change.
         sizes: populations whose levels may change in size.
@@ -72,7 +72,7 @@ class SegmentNetwork:
         self._steps: dict[NodeId, Step] = {}
         self._biases: dict[NodeId, Float] = {}
         for name, population in self.populations.items():
-            levels = levels_of(population)
+            levels = self._levels_of(population)
             if levels is not None:
                 self.levels[name] = levels
                 if name in sizes:
@@ -82,12 +82,16 @@ class SegmentNetwork:
                 self.groups[name] = [self._group(group, learns) for group in groups]
                 if biases:
                     self._add_bias(name)
-        self._kept: dict[NodeId, _Kept] = {}
+        self._kept: dict[NodeId, Kept] = {}
         self.use(self.parameters)
+
+    def _levels_of(self, population: Population) -> Levels | None:
+        return levels_of(population)
 
     def _group(self, group: Synapses, learns: set[NodeId]) -> Fixed | Learned:
         source = self.program.graph[group.inputs[0]].shape
         most = int(max(map(abs, bounds.message_range(self.program.graph, group))))
+        most *= self.program.window.n_steps
         if group.id not in learns or not isinstance(group, ConvSynapses | DenseSynapses):
             return Fixed(group, source, most)
         learned = Learned(group, source, most)
@@ -98,7 +102,8 @@ class SegmentNetwork:
     def _add_bias(self, name: NodeId) -> None:
         """Shifts of the bias of each channel, in steps of the potential.
 
-        They move by parts of a level, or of what a typical weight adds at most.
+        They move by parts of a level, or of what a typical weight adds at most; over several steps
+        each has its share.
         """
         learned = [g for g in self.groups[name] if isinstance(g, Learned)]
         if not learned:
@@ -107,7 +112,8 @@ class SegmentNetwork:
         scale = np.zeros(self.populations[name].shape[0])
         for group in learned:
             scale += self.scales[group.group.id][:, 0] * group.most * 2.0**group.group.exponent
-        self._add(f"{name}:bias", np.zeros(len(scale)), scale if levels is None else levels.given)
+        scale = scale if levels is None else levels.given
+        self._add(f"{name}:bias", np.zeros(len(scale)), scale / self.program.window.n_steps)
 
     def _add(self, name: str, start: Float, scale: Float) -> None:
         self.parameters[name], self.scales[name] = start, scale
@@ -128,7 +134,7 @@ class SegmentNetwork:
                 if isinstance(group, Learned):
                     group.use(parameters[group.group.id], self.ratio(self.source_of(group)))
             self._biases[name] = self._bias(name)
-            self._types[name] = type_of(groups, self._biases[name])
+            self._types[name] = type_of(groups, self._added(name))
 
     @property
     def most(self) -> int:
@@ -163,6 +169,10 @@ class SegmentNetwork:
     def _is_sized(self, name: NodeId) -> bool:
         return f"{self.carriers.get(name, name)}:size" in self.parameters
 
+    def full(self, name: NodeId) -> Float:
+        """The largest message of a population, in steps of its potential, (C,)."""
+        return self.levels[name].most * self._steps[name].size
+
     def half(self, name: NodeId) -> Float:
         """Steps of the bias that only round, (C,)."""
         if name not in self.levels:
@@ -181,6 +191,10 @@ class SegmentNetwork:
             levels = self.levels[name]
             shift = shift + self.half(name) - levels.half(levels.given)
         return bias + shift[:, None, None]
+
+    def _added(self, name: NodeId) -> Float:
+        """What a potential has besides its input; broadcasts to the shape."""
+        return self._biases[name]
 
     def forward(self, entries: Mapping[NodeId, Array]) -> dict[NodeId, Array]:
         """Potentials of all populations but relays, whole numbers (C, H, W, B).
@@ -201,7 +215,7 @@ class SegmentNetwork:
         first, *others = (self._current(group, values, dtype) for group in groups)
         for current in others:
             first += current
-        first += self._biases[name][..., None].astype(dtype)
+        first += self._added(name)[..., None].astype(dtype)
         return first
 
     def _current(
@@ -216,7 +230,7 @@ class SegmentNetwork:
         levels, step = self.levels[name], self._steps[name]
         exact = levels.exact(potential, step).astype(np.float32, copy=False)
         sent = levels.messages(potential, step).astype(np.float32, copy=False)
-        self._kept[name] = _Kept(sent, exact, step)
+        self._kept[name] = Kept(sent, exact, step)
         return sent
 
     def backward(self, slopes: Mapping[NodeId, Array]) -> Values:
