@@ -26,6 +26,7 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import InputCoding, Reset
 from snn_compile.numerics.products import Float
+from snn_compile.passes import Finding
 from snn_compile.quantize.reconstruction.levels import Levels, Step, column
 from snn_compile.quantize.reconstruction.network import Kept, SegmentNetwork
 from snn_compile.quantize.reconstruction.synapses import Fixed, Learned
@@ -34,11 +35,22 @@ from snn_compile.sim.batches import map_batches
 from snn_compile.sim.kernels import Array
 
 
-def without_gradient(program: QuantizedGraph) -> str:
-    """The first population whose counts have no gradient, or the input; empty if there is none."""
+def without_gradient(program: QuantizedGraph) -> Finding | None:
+    """What has no gradient in a network over time; None if all of it has one."""
     if program.input_coding is not InputCoding.CURRENT:
-        return program.inputs[0].id
-    return next((p.id for p in program.populations if not _has_gradient(p)), "")
+        name = program.inputs[0].id
+    else:
+        name = next((p.id for p in program.populations if not _has_gradient(p)), "")
+    if not name:
+        return None
+    return Finding(
+        f"--rounding reconstructed: what '{name}' sends in a window of --coding"
+        f" {program.window.coding} has no gradient, so that weights are compensated",
+        code="not-reconstructed",
+        hint="spikes have one in rate coding with --reset subtract, without bursts, max pools and"
+        " random inputs; so have the messages of sync, radix and graded",
+        warning=True,
+    )
 
 
 def _has_gradient(population: Population) -> bool:
@@ -129,7 +141,10 @@ class CountNetwork(SegmentNetwork):
         for name in passed.keys() & self.levels.keys():
             exact = self._kept[name].exact
             passed[name] = passed[name] * ((exact > 0) & (exact < self.levels[name].most))
-        return super().backward(passed)
+        found = super().backward(passed)
+        for name in (name for name in found if name.endswith(":bias")):
+            found[name] *= self.program.window.n_steps
+        return found
 
     def counts(self, entries: Mapping[NodeId, Array]) -> dict[NodeId, Array]:
         """What is sent in a window in all, (C, H, W, B) float32; of outputs, the potential."""

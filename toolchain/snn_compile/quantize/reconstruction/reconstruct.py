@@ -85,16 +85,16 @@ class Reconstruct:
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
         """The same program with other weights, biases and thresholds; no state can overflow."""
         program = quantization.program
-        over_time = program.window.n_steps > 1
-        if over_time and (name := counts.without_gradient(program)):
-            return PassResult(self._fitted(quantization), (_over_time(program, name),))
+        over_time = program.window.n_steps > 1 or self.potentials is not None
+        if over_time and (finding := counts.without_gradient(program)):
+            return PassResult(self._fitted(quantization), (finding,))
         n = min(len(self.frames), MAX_SAMPLES)
         samples = _Samples(self.folded, self.x[:n], self.frames[:n])
         before = self._before_held_out(samples)
         parts = [whole_of(program)] if over_time else list(segments_of(program))
         sweep = Sweep(program, samples.frames) if len(parts) > 1 else None
         walk = Walk.of(before.fit, program, keeps=True)
-        way = _Way(quantization, walk, samples, sweep, before.potentials)
+        way = _Way(quantization, walk, samples, sweep, over_time, before.potentials)
         steps = self.steps or learning.n_steps(ann.multiplications(self.folded))
         n_segments = sum(isinstance(part, Segment) for part in parts)
         with counted(self.name, steps * n_segments) as advance:
@@ -140,6 +140,7 @@ class _Way:
     Attributes:
         walk: through samples that are not held out.
         sweep: through all samples; None if nobody reads what is behind a segment.
+        over_time: whether the network is learned by counts of spikes.
         potentials: calibrates initial potentials, without the samples that are held out.
     """
 
@@ -147,6 +148,7 @@ class _Way:
     walk: Walk
     samples: _Samples
     sweep: Sweep | None
+    over_time: bool = False
     potentials: CalibratePotentials | None = None
     findings: list[Finding] = field(default_factory=list)
     has_learned: bool = False
@@ -191,7 +193,7 @@ class _Way:
         if not learns:
             self.findings.append(_nothing_to_learn(segment))
             return None
-        if program.window.n_steps > 1:
+        if self.over_time:
             potentials = self.potentials
             biases = self.walk.fit.biases or (potentials is not None and potentials.readouts)
             return CountNetwork(program, segment.populations, learns, set(), biases=biases)
@@ -298,7 +300,7 @@ class _Way:
             if power > 0:
                 unit = self.quantization.numbers[name].unit / n_steps
                 unit = np.broadcast_to(unit, program.graph[name].shape[:1])
-                if rectified and n_steps > 1:
+                if rectified and self.over_time:
                     full = unit * network.full(name)
                     most = full if most is None else np.minimum(most, full)
                 found[name] = Goal(unit, power, weight, rectified, most)
@@ -382,17 +384,6 @@ def _rescaled(group: spiking.SpikingNode, ratio: Float) -> spiking.SpikingNode:
         each = np.repeat(ratio, group.weight.shape[1] // len(ratio))
         return replace(group, weight=group.weight * each)
     raise TypeError(f"the weights of '{group.id}' were not learned")
-
-
-def _over_time(program: QuantizedGraph, name: NodeId) -> Finding:
-    return Finding(
-        f"--rounding reconstructed: what '{name}' sends in a window of --coding"
-        f" {program.window.coding} has no gradient, so that weights are compensated",
-        code="not-reconstructed",
-        hint="spikes have one in rate coding with --reset subtract, without bursts and max pools;"
-        " so have all messages of sync, radix and graded",
-        warning=True,
-    )
 
 
 def _without_gradient(population: Population) -> Finding:
