@@ -59,7 +59,7 @@ def entry_of(case, n=7):
     return {source: np.moveaxis(frames, 0, -1).astype(np.float32)}, frames
 
 
-@pytest.mark.parametrize("name", ["mlp", "residual"])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_sums_of_counts_are_potentials(name):
     """``V0 + drives of a window = V + threshold * count``, with V after the last step."""
     case = made(name)

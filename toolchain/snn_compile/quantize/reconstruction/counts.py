@@ -47,8 +47,8 @@ def without_gradient(program: QuantizedGraph) -> Finding | None:
         f"--rounding reconstructed: what '{name}' sends in a window of --coding"
         f" {program.window.coding} has no gradient, so that weights are compensated",
         code="not-reconstructed",
-        hint="spikes have one in rate coding with --reset subtract, without bursts, max pools and"
-        " random inputs; so have the messages of sync, radix and graded",
+        hint="spikes have one in rate coding with --reset subtract, without bursts and random"
+        " inputs; so have the messages of sync, radix and graded",
         warning=True,
     )
 
