@@ -37,14 +37,13 @@ from snn_compile.sim.kernels import Array
 
 def without_gradient(program: QuantizedGraph) -> Finding | None:
     """What has no gradient in a network over time; None if all of it has one."""
+    without: list[NodeId] = [p.id for p in program.populations if not _has_gradient(p)]
     if program.input_coding is not InputCoding.CURRENT:
-        name = program.inputs[0].id
-    else:
-        name = next((p.id for p in program.populations if not _has_gradient(p)), "")
-    if not name:
+        without = [program.inputs[0].id]
+    if not without:
         return None
     return Finding(
-        f"--rounding reconstructed: what '{name}' sends in a window of --coding"
+        f"--rounding reconstructed: what '{without[0]}' sends in a window of --coding"
         f" {program.window.coding} has no gradient, so that weights are compensated",
         code="not-reconstructed",
         hint="spikes have one in rate coding with --reset subtract, without bursts and random"
@@ -142,8 +141,8 @@ class CountNetwork(SegmentNetwork):
             exact = self._kept[name].exact
             passed[name] = passed[name] * ((exact > 0) & (exact < self.levels[name].most))
         found = super().backward(passed)
-        for name in (name for name in found if name.endswith(":bias")):
-            found[name] *= self.program.window.n_steps
+        for key in (key for key in found if key.endswith(":bias")):
+            found[key] *= self.program.window.n_steps
         return found
 
     def counts(self, entries: Mapping[NodeId, Array]) -> dict[NodeId, Array]:
@@ -174,7 +173,7 @@ def _sent(program: QuantizedGraph, messages: Int) -> list[dict[NodeId, Int]]:
 
     def of_sample(piece: npt.NDArray[np.generic], start: int) -> dict[NodeId, Int]:
         del start
-        run = simulate(piece)
+        run = simulate(piece.astype(np.int64))
         return {**run.activity, **{name: v[0] for name, v in run.outputs.items()}}
 
     return list(map_batches(of_sample, messages, 1))
