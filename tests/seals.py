@@ -40,7 +40,7 @@ CASES: dict[str, tuple[str, Options]] = {
     "rate, 8 steps": ("digits_cnn", {"coding": "rate", "timesteps": 8, "input": "poisson"}),
     "rate, reconstructed": (
         "digits_cnn",
-        {"coding": "rate", "timesteps": 8, "rounding": "reconstructed:40"},
+        {"coding": "rate", "timesteps": 8, "rounding": "reconstructed:20"},
     ),
     "rate, spike-norm": ("digits_cnn", {"coding": "rate", "thresholds": "spike-norm"}),
     "rate, reset to zero": ("digits_mlp", {"coding": "rate", "timesteps": 16, "reset": "zero"}),
