@@ -42,6 +42,10 @@ CASES: dict[str, tuple[str, Options]] = {
         {"coding": "radix", "timesteps": 4, "weight_bits": 3, "rounding": "reconstructed:100"},
     ),
     "rate, 8 steps": ("digits_cnn", {"coding": "rate", "timesteps": 8, "input": "poisson"}),
+    "rate, reconstructed": (
+        "digits_cnn",
+        {"coding": "rate", "timesteps": 8, "rounding": "reconstructed:20"},
+    ),
     "rate, spike-norm": ("digits_cnn", {"coding": "rate", "thresholds": "spike-norm"}),
     "rate, reset to zero": ("digits_mlp", {"coding": "rate", "timesteps": 16, "reset": "zero"}),
     "stock, lbs": ("digits_mlp", {"neurons": "stock", "timesteps": 16, "thresholds": "lbs"}),

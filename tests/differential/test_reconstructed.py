@@ -78,8 +78,26 @@ def test_spikes_over_time_are_warned_of(examples):
 
 
 @pytest.mark.slow
+def test_lava_is_equal_over_time(examples, lava_environment, tmp_path):
+    """A network in rate coding whose weights were learned through spike counts."""
+    x = np.load(examples / "digits_calibrate.npz")["x"][:256]
+    network = compile_model(
+        examples / "digits_cnn.onnx",
+        calibrate=x, coding="rate", timesteps=8, rounding="reconstructed:64", emit=(),
+    )  # fmt: skip
+    (readout,) = network.program.readouts
+    found = {one["name"]: one.get("drive_error") for one in network.report["layers"]}
+    assert found[readout.id]["after"] < found[readout.id]["before"]
+    equal_in_lava(network, examples, lava_environment, tmp_path)
+
+
+@pytest.mark.slow
 def test_lava_is_equal(compiled, examples, lava_environment, tmp_path):
-    network = compiled[1]
+    equal_in_lava(compiled[1], examples, lava_environment, tmp_path)
+
+
+def equal_in_lava(network, examples, lava_environment, tmp_path):
+    """Every message of two samples."""
     frames = network.encoding(np.load(examples / "digits_evaluate.npz")["x"][:2])
     case = SimpleNamespace(name="reconstructed", program=network.program, frames=frames)
     plans = lava_batch.emitted([case], tmp_path / "lava")

@@ -537,12 +537,10 @@ def test_segments_end_at_what_has_no_gradient(monkeypatch, tmp_path):
     assert len(before) == 2
 
 
-@pytest.mark.parametrize("coding", ["rate", "zero"])
-def test_spikes_over_time_keep_their_weights(coding):
-    case = Case(NETWORKS["mlp"](), CODINGS[coding], 4)
-    frames = case.encoding(case.x)
-    result = Reconstruct(case.folded, case.x, frames)(case.quantization)
-    assert all(map(same, case.quantization.program.graph, result.graph.program.graph))
+def test_what_resets_to_zero_is_only_fitted():
+    case = Case(NETWORKS["mlp"](), CODINGS["zero"], 4)
+    result = reconstructed(case)
+    assert all(map(same, compensated(case).program.graph, result.graph.program.graph))
     (finding,) = result.findings
     assert finding.code == "not-reconstructed"
 

@@ -162,7 +162,8 @@ def at_widths(
     network = Pipeline.of(to_spiking).then(AlignPaths())(folded).graph
     frames = encoded_rows(encoding, samples.x)
     adjust = adjustments(folded, samples.x, frames, scales, options, coding)
-    fit = next((one for one in adjust if isinstance(one, FitLayers)), None)
+    fits = (one.fit if isinstance(one, Reconstruct) else one for one in adjust)
+    fit = next((one for one in fits if isinstance(one, FitLayers)), None)
     if fit is not None:
         by_spikes = coding.correction(options.relevant_to(coding.name)) is Correction.RESETS
         fit = replace(fit, drives=drives, refits=fit.refits and not by_spikes)

@@ -50,12 +50,16 @@ def adjustments(
     potentials = options.potential_calibration and correction is Correction.POTENTIALS
     biases = options.bias_correction and not potentials
     learned = reconstructs(options.rounding)
-    if options.rounding != "nearest" and not (learned and coding.single_step):
-        yield FitLayers(folded, x, frames, biases, starts=scales if potentials else None)
-    if learned:
-        yield Reconstruct(folded, x, frames, biases, steps_of(options.rounding))
+    starting = None
     if potentials:
-        yield CalibratePotentials(folded, x, frames, scales, options.bias_correction)
+        starting = CalibratePotentials(folded, x, frames, scales, options.bias_correction)
+    if learned:
+        yield Reconstruct(folded, x, frames, biases, steps_of(options.rounding), starting)
+        return
+    if options.rounding != "nearest":
+        yield FitLayers(folded, x, frames, biases, starts=scales if potentials else None)
+    if starting is not None:
+        yield starting
     elif options.bias_correction and options.rounding == "nearest":
         yield CorrectBiases(folded, x, frames)
 

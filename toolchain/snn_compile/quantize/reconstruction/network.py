@@ -33,7 +33,7 @@ Values = dict[str, Float]
 
 
 @dataclass(frozen=True, eq=False)
-class _Kept:
+class Kept:
     """What the backward pass of a population reads."""
 
     sent: Array
@@ -45,7 +45,7 @@ class SegmentNetwork:
     """The populations of a segment, with parameters that are learned.
 
     Args:
-        program: the network in fixed point, of one step.
+        program: the network in fixed point, of one step (``CountNetwork`` has those of several).
         names: the segment's populations, in order.
         learns: whether a group's weights, and its population's bias, may change.
         sizes: populations whose levels may change in size, and their readers' weights with them.
@@ -75,7 +75,7 @@ class SegmentNetwork:
         self._steps: dict[NodeId, Step] = {}
         self._biases: dict[NodeId, Float] = {}
         for name, population in self.populations.items():
-            levels = levels_of(population)
+            levels = self._levels_of(population)
             if levels is not None:
                 self.levels[name] = levels
                 if name in sizes or (name in tuned and not population.relay):
@@ -85,12 +85,16 @@ class SegmentNetwork:
                 self.groups[name] = [self._group(group, learns) for group in groups]
                 if biases:
                     self._add_bias(name)
-        self._kept: dict[NodeId, _Kept] = {}
+        self._kept: dict[NodeId, Kept] = {}
         self.use(self.parameters)
+
+    def _levels_of(self, population: Population) -> Levels | None:
+        return levels_of(population)
 
     def _group(self, group: Synapses, learns: set[NodeId]) -> Fixed | Learned:
         source = self.program.graph[group.inputs[0]].shape
         most = int(max(map(abs, bounds.message_range(self.program.graph, group))))
+        most *= self.program.window.n_steps
         if group.id not in learns or not isinstance(group, ConvSynapses | DenseSynapses):
             return Fixed(group, source, most)
         learned = Learned(group, source, most)
@@ -100,7 +104,8 @@ class SegmentNetwork:
     def _add_bias(self, name: NodeId) -> None:
         """Shifts of the bias of each channel, in steps of the potential.
 
-        They move by parts of a level, or of what a typical weight adds at most.
+        They move by parts of a level, or of what a typical weight adds at most; over several steps
+        each has its share.
         """
         moving = [g for g in self.groups[name] if name in self._tuned or isinstance(g, Learned)]
         if not moving:
@@ -109,7 +114,8 @@ class SegmentNetwork:
         scale = np.zeros(self.populations[name].shape[0])
         for group in moving:
             scale += _typical(group) * group.most * 2.0**group.group.exponent
-        self._add(f"{name}:bias", np.zeros(len(scale)), scale if levels is None else levels.given)
+        scale = scale if levels is None else levels.given
+        self._add(f"{name}:bias", np.zeros(len(scale)), scale / self.program.window.n_steps)
 
     def _add(self, name: str, start: Float, scale: Float) -> None:
         self.parameters[name], self.scales[name] = start, scale
@@ -136,7 +142,7 @@ class SegmentNetwork:
                 if isinstance(group, Learned):
                     group.use(parameters[group.group.id], self._growth(group))
             self._biases[name] = self._bias(name)
-            self._types[name] = type_of(groups, self._biases[name])
+            self._types[name] = type_of(groups, self._added(name))
 
     @property
     def most(self) -> int:
@@ -172,6 +178,10 @@ class SegmentNetwork:
         }
         return {name: ratio for name, ratio in found.items() if (ratio != 1).any()}
 
+    def full(self, name: NodeId) -> Float:
+        """The largest message of a population, in steps of its potential, (C,)."""
+        return self.levels[name].most * self._steps[name].size
+
     def half(self, name: NodeId) -> Float:
         """Steps of the bias that only round, (C,)."""
         if name not in self.levels:
@@ -190,6 +200,10 @@ class SegmentNetwork:
             levels = self.levels[name]
             shift = shift + self.half(name) - levels.half(levels.given)
         return bias + shift[:, None, None]
+
+    def _added(self, name: NodeId) -> Float:
+        """What a potential has besides its input; broadcasts to the shape."""
+        return self._biases[name]
 
     def forward(self, entries: Mapping[NodeId, Array]) -> dict[NodeId, Array]:
         """Potentials of all populations but relays, whole numbers (C, H, W, B).
@@ -210,7 +224,7 @@ class SegmentNetwork:
         first, *others = (self._current(group, values, dtype) for group in groups)
         for current in others:
             first += current
-        first += self._biases[name][..., None].astype(dtype)
+        first += self._added(name)[..., None].astype(dtype)
         return first
 
     def _current(
@@ -225,7 +239,7 @@ class SegmentNetwork:
         levels, step = self.levels[name], self._steps[name]
         exact = levels.exact(potential, step).astype(np.float32, copy=False)
         sent = levels.messages(potential, step).astype(np.float32, copy=False)
-        self._kept[name] = _Kept(sent, exact, step)
+        self._kept[name] = Kept(sent, exact, step)
         return sent
 
     def backward(self, slopes: Mapping[NodeId, Array]) -> Values:

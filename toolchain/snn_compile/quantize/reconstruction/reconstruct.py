@@ -25,14 +25,16 @@ from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.numerics import products
 from snn_compile.passes import Finding, PassResult, counted
+from snn_compile.quantize.calibrate_potentials import CalibratePotentials
 from snn_compile.quantize.fit_layer import FEW_BITS
 from snn_compile.quantize.fit_layers import MAX_SAMPLES, FitLayers, Walk
 from snn_compile.quantize.quantize import Quantization
-from snn_compile.quantize.reconstruction import learning
+from snn_compile.quantize.reconstruction import counts, learning
+from snn_compile.quantize.reconstruction.counts import CountNetwork
 from snn_compile.quantize.reconstruction.learning import Advance, Entries, Goal, Learned, Lesson
 from snn_compile.quantize.reconstruction.levels import levels_of
 from snn_compile.quantize.reconstruction.network import SegmentNetwork, carriers, population_of
-from snn_compile.quantize.reconstruction.segments import Segment, segments_of
+from snn_compile.quantize.reconstruction.segments import Segment, segments_of, whole_of
 from snn_compile.quantize.reconstruction.teacher import Integers, Numbers, Teacher, mirrored, mixed
 from snn_compile.quantize.reconstruction.whitening import Whitening
 from snn_compile.quantize.shared_drives import SharedDrives
@@ -58,15 +60,17 @@ class Reconstruct:
     and no state can overflow with them. Weights of few bits stay as they are fitted, and biases and
     sizes of levels are learned.
 
-    Networks with spikes over time are unchanged; so are populations without a gradient, sparse
-    synapses, and the integers of a quantized file.
+    Networks with spikes over time are learned as a whole, by counts of spikes (``CountNetwork``),
+    if all their neurons reset by subtraction; the others are only fitted. Unchanged are populations
+    without a gradient, sparse synapses, and the integers of a quantized file.
 
     Attributes:
         folded: the float network, the source of the target drives.
         x: (N, *input shape) calibration samples.
         frames: the same, encoded, (N, C, H, W).
-        biases: whether to change biases.
+        biases: whether to change biases with the fit.
         steps: of each segment; None for as many as its work allows.
+        potentials: calibrates initial potentials, after the fit; None to leave them alone.
         drives: what calibration recorded of the float network on the same samples.
     """
 
@@ -76,29 +80,49 @@ class Reconstruct:
     frames: Rows
     biases: bool = True
     steps: int | None = None
+    potentials: CalibratePotentials | None = None
     drives: SharedDrives | None = None
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
         """The same program with other weights, biases and thresholds; no state can overflow."""
         program = quantization.program
-        if program.window.n_steps > 1:
-            return PassResult(quantization, (_over_time(program),))
+        over_time = program.window.n_steps > 1 or self.potentials is not None
+        if over_time and (finding := counts.without_gradient(program)):
+            return PassResult(self._fitted(quantization), (finding,))
         n = min(len(self.frames), MAX_SAMPLES)
         samples = _Samples(self.folded, self.x[:n], self.frames[:n])
-        seen = n - learning.n_held(n)
-        fit = FitLayers(self.folded, samples.x[:seen], samples.frames[:seen], self.biases)
-        parts = list(segments_of(program))
+        before = self._before_held_out(samples)
+        parts = [whole_of(program)] if over_time else list(segments_of(program))
         sweep = Sweep(program, samples.frames) if len(parts) > 1 else None
-        way = _Way(quantization, Walk.of(fit, program, keeps=True), samples, sweep)
+        walk = Walk.of(before.fit, program, keeps=True)
+        way = _Way(quantization, walk, samples, sweep, over_time, before.potentials)
         steps = self.steps or learning.n_steps(ann.multiplications(self.folded))
         n_segments = sum(isinstance(part, Segment) for part in parts)
         with counted(self.name, steps * n_segments) as advance:
             for number, part in enumerate(parts):
                 way.take(part, number, steps, advance)
         if not way.has_learned:  # all samples are better than those that were not held out
-            whole = replace(fit, x=self.x, frames=self.frames, drives=self.drives)
-            way.quantization = whole(quantization).graph
+            way.quantization = self._fitted(quantization)
         return PassResult(way.quantization, tuple(way.findings))
+
+    @property
+    def fit(self) -> FitLayers:
+        """The fit, which is all that happens where nothing is learned."""
+        starts = None if self.potentials is None else self.potentials.scales
+        return FitLayers(
+            self.folded, self.x, self.frames, self.biases, drives=self.drives, starts=starts
+        )
+
+    def _fitted(self, quantization: Quantization) -> Quantization:
+        quantization = self.fit(quantization).graph
+        return self.potentials(quantization).graph if self.potentials else quantization
+
+    def _before_held_out(self, samples: _Samples) -> Reconstruct:
+        """The same without the samples that are held out."""
+        seen = len(samples.x) - learning.n_held(len(samples.x))
+        x, frames = samples.x[:seen], samples.frames[:seen]
+        potentials = self.potentials and replace(self.potentials, x=x, frames=frames)
+        return replace(self, x=x, frames=frames, potentials=potentials, drives=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,12 +141,16 @@ class _Way:
     Attributes:
         walk: through samples that are not held out.
         sweep: through all samples; None if nobody reads what is behind a segment.
+        over_time: whether the network is learned by counts of spikes.
+        potentials: calibrates initial potentials, without the samples that are held out.
     """
 
     quantization: Quantization
     walk: Walk
     samples: _Samples
     sweep: Sweep | None
+    over_time: bool = False
+    potentials: CalibratePotentials | None = None
     findings: list[Finding] = field(default_factory=list)
     has_learned: bool = False
 
@@ -136,6 +164,8 @@ class _Way:
                 if (white := Whitening.of(behind.kept.get(group, ()))) is not None:
                     whitenings[group] = white
             self.quantization = behind.pass_on(self.quantization, name)
+        if self.potentials is not None:
+            self.quantization = self.potentials(self.quantization).graph
         if not isinstance(part, Segment):
             self.findings.append(_without_gradient(part))
         elif (network := self._network(part)) is not None:
@@ -161,10 +191,14 @@ class _Way:
         """The segment with gradients; None where nothing could be learned."""
         program = self.quantization.program
         learns = {group for name in segment.populations for group in self._learned(name)}
-        tuned = frozenset(name for name in segment.populations if self._is_tuned(name))
+        tuned = frozenset(filter(self._is_tuned, segment.populations))
         if not learns and not tuned:
             self.findings.append(_nothing_to_learn(segment))
             return None
+        if self.over_time:
+            potentials = self.potentials
+            biases = self.walk.fit.biases or (potentials is not None and potentials.readouts)
+            return CountNetwork(program, segment.populations, learns, set(), biases=biases)
         carried = carriers(program, segment.populations)
 
         def readers(name: NodeId) -> Iterator[NodeId]:
@@ -187,7 +221,9 @@ class _Way:
     def _is_tuned(self, name: NodeId) -> bool:
         """Whether all weights onto a population are channels of few bits, and none of a file."""
         numbers = self.quantization.numbers.get(name)
-        if name not in self.walk.sites or numbers is None or numbers.weight_bits > FEW_BITS:
+        if name not in self.walk.sites or numbers is None:
+            return False
+        if self.over_time or numbers.weight_bits > FEW_BITS:
             return False
         population = population_of(self.quantization.program, name)
         groups = self.quantization.program.synapses_into(population)
@@ -213,7 +249,7 @@ class _Way:
         }
         teacher = Teacher(samples.folded, samples.x, shapes, network.most)
         outputs = {name for name in shapes if isinstance(program.graph[name], Readout)}
-        goals = self._goals(teacher, outputs, shapes.keys() - outputs)
+        goals = self._goals(network, teacher, outputs, shapes.keys() - outputs)
         judged = frozenset(goals.keys() & outputs) or frozenset(goals)
         inputs = {node.id for node in program.inputs}
         n, x, frames = len(samples.x), samples.x, samples.frames
@@ -259,10 +295,15 @@ class _Way:
         return self.sweep.pieces(name)
 
     def _goals(
-        self, teacher: Teacher, outputs: set[NodeId], inside: set[NodeId]
+        self,
+        network: SegmentNetwork,
+        teacher: Teacher,
+        outputs: set[NodeId],
+        inside: set[NodeId],
     ) -> dict[NodeId, Goal]:
         """Of outputs, and of drives inside, which together weigh ``INSIDE`` times as much."""
         program = self.quantization.program
+        n_steps = program.window.n_steps
         found: dict[NodeId, Goal] = {}
         for name, drives in teacher.first.items():
             rectified, most = name not in outputs, teacher.most.get(name)
@@ -272,8 +313,11 @@ class _Way:
             power = float(products.mean(np.square(target).ravel(), axis=0))
             weight = 1 / len(outputs) if name in outputs else INSIDE / len(inside)
             if power > 0:
-                unit = self.quantization.numbers[name].unit
+                unit = self.quantization.numbers[name].unit / n_steps
                 unit = np.broadcast_to(unit, program.graph[name].shape[:1])
+                if rectified and self.over_time:
+                    full = unit * network.full(name)
+                    most = full if most is None else np.minimum(most, full)
                 found[name] = Goal(unit, power, weight, rectified, most)
         return found
 
@@ -359,16 +403,6 @@ def _rescaled(group: spiking.SpikingNode, ratio: Float) -> spiking.SpikingNode:
         each = np.repeat(ratio, group.weight.shape[1] // len(ratio))
         return replace(group, weight=group.weight * each)
     raise TypeError(f"the weights of '{group.id}' were not learned")
-
-
-def _over_time(program: QuantizedGraph) -> Finding:
-    return Finding(
-        f"--rounding reconstructed: spikes of --coding {program.window.coding} come over time and"
-        " have no gradient, so that weights are compensated",
-        code="not-reconstructed",
-        hint="codings whose layers wait for each other are reconstructed: sync, radix, graded",
-        warning=True,
-    )
 
 
 def _without_gradient(population: Population) -> Finding:

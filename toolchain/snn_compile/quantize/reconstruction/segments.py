@@ -38,6 +38,11 @@ def segments_of(program: QuantizedGraph) -> Iterator[Segment | Population]:
         yield _segment(program, stretch)
 
 
+def whole_of(program: QuantizedGraph) -> Segment:
+    """All populations together."""
+    return _segment(program, list(program.populations))
+
+
 def _segment(program: QuantizedGraph, stretch: list[Population]) -> Segment:
     names = tuple(population.id for population in stretch)
     groups = [group for population in stretch for group in program.synapses_into(population)]
