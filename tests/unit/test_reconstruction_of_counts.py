@@ -251,3 +251,12 @@ def test_random_inputs_have_no_gradient():
     source = replace(program.input, coding=InputCoding.POISSON)
     drawn = replace(program, graph=program.graph.edit(replaced=[source]))
     assert f"'{source.id}'" in counts.without_gradient(drawn).message
+
+
+def test_few_bits_are_only_fitted():
+    case = made("residual", n=64, bits=4)
+    result = reconstructed(case)
+    (finding,) = result.findings
+    assert finding.code == "not-reconstructed"
+    assert not finding.warning
+    assert all(map(same, result.graph.program.graph, fitted(case).program.graph))
