@@ -7,10 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from snn_compile.ir import spiking
-from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
     VOLTAGE_LIMIT,
@@ -23,7 +21,6 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
-from snn_compile.numerics import products
 from snn_compile.passes import Finding, PassResult, counted
 from snn_compile.quantize.calibrate_potentials import CalibratePotentials
 from snn_compile.quantize.fit_layer import FEW_BITS
@@ -31,21 +28,23 @@ from snn_compile.quantize.fit_layers import MAX_SAMPLES, FitLayers, Walk
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.reconstruction import counts, learning
 from snn_compile.quantize.reconstruction.counts import CountNetwork
-from snn_compile.quantize.reconstruction.learning import Advance, Entries, Goal, Learned, Lesson
+from snn_compile.quantize.reconstruction.learning import Advance, Learned, Lesson
+from snn_compile.quantize.reconstruction.lessons import (
+    Messages,
+    Mixtures,
+    Samples,
+    goals_of,
+    joined,
+)
 from snn_compile.quantize.reconstruction.levels import levels_of
 from snn_compile.quantize.reconstruction.network import SegmentNetwork, carriers, population_of
 from snn_compile.quantize.reconstruction.segments import Segment, segments_of, whole_of
-from snn_compile.quantize.reconstruction.teacher import Integers, Numbers, Teacher, mirrored, mixed
+from snn_compile.quantize.reconstruction.teacher import Teacher
 from snn_compile.quantize.reconstruction.whitening import Whitening
 from snn_compile.quantize.shared_drives import SharedDrives
 from snn_compile.quantize.sweep import Sweep
 from snn_compile.samples.rows import Rows
 from snn_compile.sim import ann, bounds
-from snn_compile.sim.kernels import Array
-from snn_compile.sim.reference import Simulator
-
-INSIDE = 3.0
-"""Weight of the drives inside of a segment, together, beside that of the outputs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +89,7 @@ class Reconstruct:
         if over_time and (finding := counts.without_gradient(program)):
             return PassResult(self._fitted(quantization), (finding,))
         n = min(len(self.frames), MAX_SAMPLES)
-        samples = _Samples(self.folded, self.x[:n], self.frames[:n])
+        samples = Samples(self.folded, self.x[:n], self.frames[:n])
         before = self._before_held_out(samples)
         parts = [whole_of(program)] if over_time else list(segments_of(program))
         sweep = Sweep(program, samples.frames) if len(parts) > 1 else None
@@ -117,21 +116,12 @@ class Reconstruct:
         quantization = self.fit(quantization).graph
         return self.potentials(quantization).graph if self.potentials else quantization
 
-    def _before_held_out(self, samples: _Samples) -> Reconstruct:
+    def _before_held_out(self, samples: Samples) -> Reconstruct:
         """The same without the samples that are held out."""
         seen = len(samples.x) - learning.n_held(len(samples.x))
         x, frames = samples.x[:seen], samples.frames[:seen]
         potentials = self.potentials and replace(self.potentials, x=x, frames=frames)
         return replace(self, x=x, frames=frames, potentials=potentials, drives=None)
-
-
-@dataclass(frozen=True, eq=False)
-class _Samples:
-    """Calibration samples, as they are and encoded; the last are held out."""
-
-    folded: ANNGraph
-    x: Numbers
-    frames: Integers
 
 
 @dataclass(eq=False)
@@ -147,7 +137,7 @@ class _Way:
 
     quantization: Quantization
     walk: Walk
-    samples: _Samples
+    samples: Samples
     sweep: Sweep | None
     over_time: bool = False
     potentials: CalibratePotentials | None = None
@@ -242,94 +232,21 @@ class _Way:
         self, segment: Segment, network: SegmentNetwork, whitenings: Mapping[str, Whitening]
     ) -> Lesson:
         program, samples = self.quantization.program, self.samples
-        shapes = {
-            name: program.graph[name].shape
-            for name in segment.populations
-            if name in self.walk.sites
-        }
+        learned = [name for name in segment.populations if name in self.walk.sites]
+        shapes = {name: program.graph[name].shape for name in learned}
         teacher = Teacher(samples.folded, samples.x, shapes, network.most)
-        outputs = {name for name in shapes if isinstance(program.graph[name], Readout)}
-        goals = self._goals(network, teacher, outputs, shapes.keys() - outputs)
-        judged = frozenset(goals.keys() & outputs) or frozenset(goals)
-        inputs = {node.id for node in program.inputs}
-        n, x, frames = len(samples.x), samples.x, samples.frames
-        if inputs.issuperset(segment.sources):
-            simulator = Simulator(program)
-
-            def entries(encoded: Integers) -> Entries:
-                sent = simulator.encode_inputs(encoded.astype(np.int64), 0)
-                return {name: _single(sent[name]) for name in segment.sources}
-
-            maps = x.shape == frames.shape and x.shape[-1] > 1
-            mirrors = maps and teacher.answers_mirrored(sorted(judged))
-
-            def batch(
-                chosen: npt.NDArray[np.intp], draw: np.random.Generator | None
-            ) -> tuple[Entries, dict[NodeId, Array]]:
-                seen, encoded = x[chosen], frames[chosen]
-                if draw is not None:
-                    other = draw.integers(n - learning.n_held(n), size=len(chosen))
-                    pair = (seen, encoded), (x[other], frames[other])
-                    if mirrors:
-                        pair = mirrored(draw, *pair[0]), mirrored(draw, *pair[1])
-                    seen, encoded = mixed(draw, *pair[0], *pair[1])
-                return entries(encoded), teacher.drives(seen, rough=draw is not None)
-
+        goals = goals_of(self.quantization, network, teacher, counted=self.over_time)
+        outputs = {name for name in goals if isinstance(program.graph[name], Readout)}
+        judged = frozenset(outputs or goals)
+        batch: Mixtures | Messages
+        if {node.id for node in program.inputs}.issuperset(segment.sources):
+            batch = Mixtures.of(samples, teacher, program, segment.sources, sorted(judged))
+        elif self.sweep is not None:
+            sent = {name: joined(self.sweep.pieces(name)) for name in segment.sources}
+            batch = Messages(samples, teacher, sent)
         else:
-            messages = {name: _joined(self._pieces(name)) for name in segment.sources}
-
-            def batch(
-                chosen: npt.NDArray[np.intp], draw: np.random.Generator | None
-            ) -> tuple[Entries, dict[NodeId, Array]]:
-                there = {
-                    name: np.ascontiguousarray(sent[..., chosen], np.float32)
-                    for name, sent in messages.items()
-                }
-                return there, teacher.drives(x[chosen], rough=draw is not None)
-
-        return Lesson(goals, judged, n, batch, whitenings)
-
-    def _pieces(self, name: NodeId) -> list[Int]:
-        if self.sweep is None:
             raise TypeError("a single segment reads nothing but inputs")
-        return self.sweep.pieces(name)
-
-    def _goals(
-        self,
-        network: SegmentNetwork,
-        teacher: Teacher,
-        outputs: set[NodeId],
-        inside: set[NodeId],
-    ) -> dict[NodeId, Goal]:
-        """Of outputs, and of drives inside, which together weigh ``INSIDE`` times as much."""
-        program = self.quantization.program
-        n_steps = program.window.n_steps
-        found: dict[NodeId, Goal] = {}
-        for name, drives in teacher.first.items():
-            rectified, most = name not in outputs, teacher.most.get(name)
-            target = drives.astype(np.float64)
-            if rectified:
-                target = np.maximum(target, 0.0)
-            power = float(products.mean(np.square(target).ravel(), axis=0))
-            weight = 1 / len(outputs) if name in outputs else INSIDE / len(inside)
-            if power > 0:
-                unit = self.quantization.numbers[name].unit / n_steps
-                unit = np.broadcast_to(unit, program.graph[name].shape[:1])
-                if rectified and self.over_time:
-                    full = unit * network.full(name)
-                    most = full if most is None else np.minimum(most, full)
-                found[name] = Goal(unit, power, weight, rectified, most)
-        return found
-
-
-def _single(sent: Int) -> Array:
-    """Messages (*shape, 1, B) of the only step."""
-    return np.ascontiguousarray(sent[..., 0, :], np.float32)
-
-
-def _joined(pieces: list[Int]) -> Int:
-    """Messages (*shape, 1, B) of all samples, (*shape, N)."""
-    return np.concatenate([piece[..., 0, :].astype(np.int32) for piece in pieces], axis=-1)
+        return Lesson(goals, judged, len(samples.x), batch, whitenings)
 
 
 def _is_learned(group: Synapses, population: Population, quantization: Quantization) -> bool:
