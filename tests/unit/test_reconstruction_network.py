@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -131,6 +134,24 @@ def whole_network(case):
     names = tuple(p.id for p in program.populations)
     learns = {g.id for n in names if n in known for g in program.synapses_into(program.graph[n])}
     return SegmentNetwork(program, names, learns, known & set(names[:-1]))
+
+
+def test_read_only_indices_in_any_order():
+    """As in a program with a resizing of maps."""
+    group, source = sparse()
+    rows = [slice(*ends) for ends in pairwise(group.indptr)]
+    order = np.concatenate([np.arange(row.start, row.stop)[::-1] for row in rows])
+    turned = replace(
+        group,
+        indices=group.indices[order],
+        weight=QTensor(group.weight.values[order], group.weight.format),
+    )
+    for values in (turned.indices, turned.indptr):
+        values.setflags(write=False)
+    first, second = Fixed(group, source, 7), Fixed(turned, source, 7)
+    assert first.largest() == second.largest() > 0
+    messages = random(*source, 5).astype(np.float32)
+    assert (first.forward(messages) == second.forward(messages)).all()
 
 
 @pytest.mark.parametrize("coding", ["graded4", "sync4"])

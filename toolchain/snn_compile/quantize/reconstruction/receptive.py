@@ -117,7 +117,8 @@ class Sparse(Dense):
         super().__init__(group, source)
         weight = group.weight.values.astype(np.float64)
         size = (len(group.indptr) - 1, prod(source))
-        self._matrix = csr_array((weight, group.indices, group.indptr), size)
+        # a copy, since scipy sorts indices in place, and those of a program are read-only
+        self._matrix = csr_array((weight, group.indices, group.indptr), size, copy=True)
         self._scale = 2.0**group.exponent
 
     def largest_sum(self, weight: Float) -> float:
