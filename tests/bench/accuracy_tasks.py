@@ -1,6 +1,7 @@
 """Outputs that are no classes: an autoencoder and a U-Net with few levels, few steps, few bits.
 
-    python tests/bench/accuracy.py --tasks [--settings SETTING ...] [--samples 500] [--write]
+    python tests/bench/accuracy.py --tasks [--settings SETTING ...] [--roundings METHOD ...]
+                                   [--samples 500] [--write]
 
 The autoencoder is of the kind of MLPerf Tiny's anomaly detection: dense layers of 128, four of them
 before and four after one of 8, each with batch normalization and a rectifier. It is trained here on
@@ -40,7 +41,8 @@ CHOSEN = {
 FRAMES, WIDTH, CODE = 8, 128, 8
 EPOCHS, BATCH, RATE = 30, 256, 3e-3
 CALIBRATE = 1024
-TITLES = ("network", "setting", "figure", "float", "fixed", "lost")
+ROUNDINGS = ("compensated", "reconstructed")
+TITLES = ("network", "setting", "rounding", "figure", "float", "fixed", "lost")
 COSTS = ("steps", "spikes", "µJ", "cores", "cpu")
 
 
@@ -144,19 +146,21 @@ TASKS: dict[str, Callable[[Path, int], Task]] = {
 }
 
 
-def rows(name: str, settings: list[str], n_samples: int, folder: Path) -> list[list[str]]:
+def rows(
+    name: str, settings: list[str], roundings: list[str], n_samples: int, folder: Path
+) -> list[list[str]]:
     """The lines of a network."""
     task = TASKS[name](folder, n_samples)
     exact = task.judged(in_float(task.model, task.x))
     found = []
-    for setting in settings:
-        options: dict[str, Any] = CHOSEN[setting]
+    for setting, rounding in itertools.product(settings, roundings):
+        options: dict[str, Any] = {**CHOSEN[setting], "rounding": rounding}
         outputs, costs = run_compiled(task.model, task.calibrate, task.x, **options)
         figure = task.judged(outputs)
         lost = f"{exact - figure:+.2f} points"
         if task.figure == "MSE":
             lost = f"{100 * (figure / exact - 1):+.1f} %"
-        cells = [name, setting, task.figure, f"{exact:.4g}", f"{figure:.4g}", lost]
+        cells = [name, setting, rounding, task.figure, f"{exact:.4g}", f"{figure:.4g}", lost]
         found.append([*cells, *spent(costs)])
         Console(stderr=True).print(" ".join(found[-1]), style="dim")
     return found
@@ -167,11 +171,12 @@ def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--settings", nargs="+", default=list(CHOSEN), choices=list(CHOSEN))
+    parser.add_argument("--roundings", nargs="+", default=list(ROUNDINGS))
     parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--write", action="store_true", help="put the table into the page")
     arguments = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as scratch:
-        parts = arguments.settings, arguments.samples, Path(scratch)
+        parts = arguments.settings, arguments.roundings, arguments.samples, Path(scratch)
         lines = [line for name in arguments.networks for line in rows(name, *parts)]
     if arguments.write:
         write(markdown((*TITLES, *COSTS), lines), MARK)
