@@ -186,6 +186,19 @@ def test_the_memory_is_within_the_budget_and_the_choice_the_best_of_all(kept):
     assert budget["uniform"][0]["predicted_error"] == budget["uniform"][0]["error"]
 
 
+@pytest.mark.parametrize("coding", ["graded", "rate"])
+def test_layers_are_judged_by_the_fit_of_reconstruction(network, coding):
+    fitted, learned = (
+        compiled(network, budget="memory=1100", coding=coding, timesteps=4, rounding=rounding)
+        for rounding in ("compensated", "reconstructed:4")
+    )
+    errors, others = (
+        [choice["error"] for choice in one.report["budget"]["choices"]] for one in (learned, fitted)
+    )
+    assert errors == others
+    assert memory_of(learned.report) <= 1100
+
+
 def test_the_same_inputs_give_the_same_network(network, kept):
     again = compiled(network, budget="memory=1100")
     assert to_text(again.program) == to_text(kept.program)
