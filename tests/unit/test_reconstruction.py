@@ -11,6 +11,7 @@ import onnx_models
 from anns import INPUT, Net
 from onnx_models import node
 from quantized_cases import CODINGS, NETWORKS, Case, same
+from reconstruction_cases import made, watched
 from snn_compile import compile_model
 from snn_compile.codings.graded import Graded
 from snn_compile.codings.radix import Radix
@@ -29,11 +30,6 @@ SINGLE_STEP = {
 }  # fmt: skip
 
 
-def made(network, coding, bits=4, n=160, seed=1):
-    x = np.random.default_rng(seed).normal(size=(n, *network.input.shape))
-    return Case(network, coding, bits, x=x)
-
-
 @pytest.fixture
 def few(monkeypatch):
     monkeypatch.setattr(learning, "STEPS", 24)
@@ -45,20 +41,6 @@ def reconstructed(case):
 
 def compensated(case):
     return FitLayers(case.folded, case.x, case.encoding(case.x))(case.quantization).graph
-
-
-def watched(monkeypatch):
-    """What is learned from now on: networks, lessons, and errors."""
-    seen = []
-    real = learning.learn
-
-    def learn(network, lesson, *others):
-        found = real(network, lesson, *others)
-        seen.append((network, lesson, found))
-        return found
-
-    monkeypatch.setattr(learning, "learn", learn)
-    return seen
 
 
 @pytest.mark.parametrize(

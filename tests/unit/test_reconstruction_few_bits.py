@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import reconstruction_cases
 from anns import INPUT, Net
 from blas_orders import shuffled_blas
-from quantized_cases import NETWORKS, SAME, Case, same
+from quantized_cases import NETWORKS, SAME, same
 from snn_compile.codings.graded import Graded
 from snn_compile.codings.sync import Sync
 from snn_compile.ir.quantized import VOLTAGE_LIMIT, ClipFloorNeurons, Neurons, Synapses
@@ -24,8 +25,7 @@ CODINGS = {"graded4": Graded(4), "sync4": Sync(4)}
 
 
 def made(network, coding, bits=3):
-    x = np.random.default_rng(1).normal(size=(N, *network.input.shape))
-    return Case(network, coding, bits, x=x)
+    return reconstruction_cases.made(network, coding, bits, N)
 
 
 def reconstructed(case, steps=60):
@@ -39,15 +39,7 @@ def fitted(case, n=SEEN):
 @pytest.fixture
 def learned(monkeypatch):
     """Networks, lessons and errors of what is learned."""
-    seen = []
-    real = learning.learn
-
-    def learn(network, lesson, *others):
-        seen.append((network, lesson, real(network, lesson, *others)))
-        return seen[-1][-1]
-
-    monkeypatch.setattr(learning, "learn", learn)
-    return seen
+    return reconstruction_cases.watched(monkeypatch)
 
 
 @pytest.mark.parametrize("coding", CODINGS)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from blas_orders import shuffled_blas
-from quantized_cases import NETWORKS, Case
+from quantized_cases import NETWORKS
+from reconstruction_cases import all_groups, made
 from snn_compile.codings.graded import Graded
 from snn_compile.codings.radix import Radix
 from snn_compile.codings.sync import Sync
@@ -122,18 +123,12 @@ def test_fixed_synapses_pass_gradients_to_their_source(make):
         x[index] -= 1
 
 
-def made(network, coding, bits=4, n=160, seed=1):
-    x = np.random.default_rng(seed).normal(size=(n, *network.input.shape))
-    return Case(network, coding, bits, x=x)
-
-
 def whole_network(case):
     """All populations, with everything in it that can be learned."""
     program = case.quantization.program
     known = set(rectifiers_and_outputs(case.folded))
     names = tuple(p.id for p in program.populations)
-    learns = {g.id for n in names if n in known for g in program.synapses_into(program.graph[n])}
-    return SegmentNetwork(program, names, learns, known & set(names[:-1]))
+    return SegmentNetwork(program, names, all_groups(case, names), known & set(names[:-1]))
 
 
 def test_read_only_indices_in_any_order():

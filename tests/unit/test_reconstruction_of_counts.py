@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import reconstruction_cases
 from blas_orders import shuffled_blas
-from quantized_cases import NETWORKS, Case, same
+from quantized_cases import NETWORKS, same
+from reconstruction_cases import all_groups
 from snn_compile.codings.rate import Rate
 from snn_compile.codings.signed import Signed
 from snn_compile.ir.quantized import VOLTAGE_LIMIT, IFNeurons, along_channels
@@ -20,7 +22,6 @@ from snn_compile.quantize.reconstruction.counts import CountNetwork
 from snn_compile.quantize.reconstruction.reconstruct import Reconstruct
 from snn_compile.quantize.reconstruction.segments import whole_of
 from snn_compile.quantize.reconstruction.teacher import FIRST
-from snn_compile.quantize.sites import rectifiers_and_outputs
 from snn_compile.sim import ann, bounds, engine, reference
 
 N_STEPS = 12
@@ -28,17 +29,14 @@ N_STEPS = 12
 
 def made(name, n=96, bits=8, coding=None, seed=1):
     network = NETWORKS[name]() if isinstance(name, str) else name
-    x = np.random.default_rng(seed).normal(size=(n, *network.input.shape))
-    return Case(network, coding or Rate(N_STEPS), bits, x=x)
+    return reconstruction_cases.made(network, coding or Rate(N_STEPS), bits, n, seed)
 
 
 def whole_network(case):
     """All populations, with everything in it that can be learned."""
     program = case.quantization.program
-    known = set(rectifiers_and_outputs(case.folded))
     names = whole_of(program).populations
-    learns = {g.id for n in names if n in known for g in program.synapses_into(program.graph[n])}
-    return CountNetwork(program, names, learns, set())
+    return CountNetwork(program, names, all_groups(case, names), set())
 
 
 def moved(network):
